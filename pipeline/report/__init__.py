@@ -1,0 +1,1 @@
+"""The funnel, the figures and the page that show what a build kept, what it dropped and why."""

@@ -1,0 +1,1 @@
+"""Plan, workers and commits: the only room that knows of Ray, processes and resuming."""

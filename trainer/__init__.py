@@ -1,0 +1,1 @@
+"""The trainer: shards in, model out. It reads `hs_data.manifests` and never imports the pipeline."""
