@@ -1,0 +1,55 @@
+"""The commit log: what is done, one small file per unit, created once and only after the unit's data is on disk."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .storage import canonical_json, create_if_absent, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A finished unit: one receipt per item, the file that holds the rows, and what it cost."""
+
+    phase: str
+    """`probe`, `score` or `encode`."""
+    unit: str
+    """Hash of what the unit holds, its phase's fingerprint included."""
+    receipts: Mapping[str, dict[str, Any]]
+    """Item id to what is known of it, a few hundred bytes each; no pixels, no latents."""
+    file: dict[str, Any] | None = None
+    """Path below the dataset, sha256, bytes and rows; None when there are no rows."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """CPU seconds per stage, and footage seconds."""
+
+
+class CommitLog:
+    """All commits of a dataset, under `work/commits`."""
+
+    def __init__(self, dataset: Path) -> None:
+        self._folder = dataset / "work" / "commits"
+
+    def add(self, commit: Commit) -> bool:
+        """Record a finished unit; False when another attempt was first, whose commit then stands."""
+        text = canonical_json(
+            {"receipts": commit.receipts, "file": commit.file, "costs": commit.costs, "phase": commit.phase}
+        )
+        path = self._folder / commit.phase / f"{commit.unit}.json"
+        return create_if_absent(path, lambda temporary: _write(temporary, text))
+
+    def has(self, phase: str, unit: str) -> bool:
+        """Tell whether a unit is done."""
+        return (self._folder / phase / f"{unit}.json").is_file()
+
+    def load(self, phase: str) -> Iterator[Commit]:
+        """Yield the commits of a phase, ordered by unit id."""
+        for path in sorted((self._folder / phase).glob("*.json")):
+            table = read_json(path)
+            yield Commit(
+                phase=phase, unit=path.stem, receipts=table["receipts"], file=table["file"], costs=table["costs"]
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,145 @@
+"""The tables of a dataset: one row per input file, one row per clip that was ever a candidate, one row per frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+CROP_POLICIES = ("per_frame", "centre", "highsync", "eyes", "static")
+"""How the crop follows the face. Every clip is measured under all of them, so that another one needs no new scoring."""
+
+FAILURE = pa.struct([("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())])
+
+VIDEO_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string()),  # sha256 of the content; null when the file could not be read
+        pa.field("path", pa.string(), nullable=False),  # below the source folder, `/` between parts
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("container", pa.string()),
+        pa.field("video_codec", pa.string()),
+        pa.field("width", pa.int32()),  # as shown, after rotation
+        pa.field("height", pa.int32()),
+        pa.field("rotation_deg", pa.int32()),
+        pa.field("fps", pa.float64()),
+        pa.field("is_vfr", pa.bool_()),
+        pa.field("num_packets", pa.int64()),
+        pa.field("num_frames", pa.int64()),  # at 25 fps
+        pa.field("duration_s", pa.float64()),
+        pa.field("video_start_s", pa.float64()),
+        pa.field("audio_codec", pa.string()),
+        pa.field("audio_start_s", pa.float64()),
+        pa.field("audio_duration_s", pa.float64()),
+        pa.field("sample_rate_hz", pa.int32()),
+        pa.field("num_channels", pa.int32()),
+        pa.field("num_audio_streams", pa.int32()),
+        pa.field("outcome", pa.string(), nullable=False),  # `ok` or a reason
+        pa.field("detail", pa.string()),
+        pa.field("num_decode_errors", pa.int32()),
+        pa.field("cuts_s", pa.list_(pa.float64())),
+        pa.field("cut_scores", pa.list_(pa.float32())),
+        pa.field("num_clips", pa.int32(), nullable=False),
+        pa.field("num_kept", pa.int32(), nullable=False),
+    ]
+)
+
+SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("track", pa.int32()),  # null: a stretch without a face
+        pa.field("start_frame", pa.int64(), nullable=False),  # 25 fps, from the first frame of the video
+        pa.field("num_frames", pa.int32(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("starts_at", pa.string()),  # start, cut, gap, piece, chunk: what the clip begins with
+        pa.field("ends_at", pa.string()),  # end, cut, gap, piece, chunk
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        # geometry, per frame, source pixels
+        pa.field("boxes", pa.list_(pa.float32())),  # [T, 4] x0 y0 x1 y1, flat
+        pa.field("landmarks", pa.list_(pa.float32())),  # [T, 5, 2], flat; null without a landmark detector
+        pa.field("mouth_opening", pa.list_(pa.float32())),  # [T]
+        # faces and crop
+        pa.field("detected_share", pa.float32()),  # frames with a detection of their own among those looked at
+        pa.field("face_height_p5_px", pa.float32()),
+        pa.field("face_height_p50_px", pa.float32()),
+        pa.field("face_height_p95_px", pa.float32()),
+        pa.field("height_ratio", pa.float32()),  # tallest box over shortest
+        pa.field("num_faces", pa.int32()),  # people of similar size in the shot
+        pa.field("yaw_p95_deg", pa.float32()),
+        pa.field("pitch_p95_deg", pa.float32()),
+        *(
+            pa.field(f"{measure}_{policy}", pa.float32())  # leakage and its floor come from the same folds
+            for measure in ("leakage", "crop_jitter", "outside_share")
+            for policy in CROP_POLICIES
+        ),
+        # picture
+        pa.field("sharpness", pa.float32()),
+        pa.field("brightness", pa.float32()),
+        pa.field("contrast", pa.float32()),
+        pa.field("motion", pa.float32()),
+        pa.field("max_cut_score", pa.float32()),
+        # sound
+        pa.field("speech_share", pa.float32()),
+        pa.field("loudness_db", pa.float32()),
+        pa.field("padded_audio_s", pa.float32()),  # stretch of the clip that the audio stream does not cover
+        pa.field("mouth_activity", pa.float32()),
+        # sync
+        pa.field("audio_lead_frames", pa.float32()),  # positive: the sound is early
+        pa.field("audio_lead_ms", pa.float32()),
+        pa.field("sync_confidence", pa.float32()),
+        pa.field("sync_spread_frames", pa.float32()),
+        pa.field("sync_curve", pa.list_(pa.float32())),
+        pa.field("sync_trust", pa.string()),
+        pa.field("thumbnail", pa.binary()),  # JPEG of the face, for the report
+    ]
+)
+
+VERDICT_FIELDS = [
+    pa.field("verdict", pa.string(), nullable=False),  # kept, dropped, error
+    pa.field("reason", pa.string()),
+    pa.field("value", pa.float64()),
+    pa.field("threshold", pa.float64()),
+    pa.field("failures", pa.list_(FAILURE)),  # every failing rule, in order; the first one is the reason
+    pa.field("clip_class", pa.string()),  # speech, silent
+    pa.field("split", pa.string()),
+    pa.field("crop_policy", pa.string()),
+    pa.field("leakage", pa.float32()),  # under the policy in use
+    pa.field("audio_shift_samples", pa.int32()),  # applied to the stored PCM; positive: delayed
+    pa.field("residual_lead_ms", pa.float32()),  # measured again on what a trainer reads
+    pa.field("detail", pa.string()),
+    pa.field("shard", pa.string()),
+    pa.field("row_group", pa.int32()),
+]
+
+CLIP_SCHEMA = pa.schema([*SCORE_SCHEMA, *VERDICT_FIELDS])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A per-frame column of a shard: `shape` and `dtype` of one frame, stored as that many raw little-endian bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Bytes of one frame."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+
+FRAME_COLUMNS: dict[str, Column] = {
+    "latent": Column(dtype="<f2", shape=(4, 64, 64)),  # posterior mean x scaling
+    "logmel": Column(dtype="<f2", shape=(4, 80)),  # 100 Hz: four steps of a frame, 80 mel bins
+    "whisper": Column(dtype="<f2", shape=(2, 5, 384)),  # 50 Hz: two half-frames, 5 encoder states
+    "pcm": Column(dtype="<i2", shape=(640,)),  # 16 kHz mono
+    "crop": Column(dtype="<f4", shape=(4,)),  # x0 y0 x1 y1 of the crop, source px
+    "landmarks": Column(dtype="<f4", shape=(5, 2)),  # in the 512 px crop; absent without a landmark detector
+}
+"""Every column a shard may have; a dataset has those its recipe asked for."""

@@ -1,0 +1,70 @@
+"""Faces in single frames: the detector's interface, its settings, and how a picture is scaled for it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacesConfig:
+    """Which detector looks, how often and how closely."""
+
+    backend: Literal["haar", "yunet"] = "haar"
+    """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks."""
+    stride: int = 5
+    """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
+    max_side_px: int = 640
+    """Pictures are scaled down to this longest side for detection."""
+    min_score: float = 0.6
+    """Detections below this score are ignored (YuNet's own scale, 0-1; Haar has none)."""
+    min_share: float = 0.08
+    """Smallest face height that is looked for, as a share of the picture's shorter side."""
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.max_side_px < 64:
+            raise ValueError("faces: stride must be at least 1 and max_side_px at least 64")
+        if not 0 < self.min_score < 1 or not 0 < self.min_share < 1:
+            raise ValueError("faces: min_score and min_share must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """Faces of one frame, best first."""
+
+    boxes: np.ndarray
+    """[N, 4] float32 x0, y0, x1, y1 in pixels of the picture."""
+    scores: np.ndarray
+    """[N] float32."""
+    landmarks: np.ndarray | None
+    """[N, 5, 2] float32: right eye, left eye, nose, right and left mouth corner (the person's right); or None."""
+
+
+class FaceDetector(Protocol):
+    """What a detector must do; it holds its model and no other state."""
+
+    has_landmarks: bool
+
+    def detect(self, pictures: list[np.ndarray]) -> list[Detections]:
+        """Find the faces in each picture [H, W, 3] uint8 RGB, all of one size."""
+        ...
+
+
+def detect_scaled(detector: FaceDetector, pictures: list[np.ndarray], config: FacesConfig) -> list[Detections]:
+    """Detect on pictures scaled to `max_side_px`, small faces left out, in the coordinates of the originals."""
+    height, width = pictures[0].shape[:2]
+    scale = min(1.0, config.max_side_px / max(height, width))
+    if scale < 1.0:
+        size = (round(width * scale), round(height * scale))
+        pictures = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    ratio = np.float32(width / pictures[0].shape[1])
+    min_height = config.min_share * min(height, width)
+    return [_rescale(found, ratio, min_height) for found in detector.detect(pictures)]
+
+
+def _rescale(found: Detections, ratio: np.float32, min_height: float) -> Detections:
+    boxes = found.boxes * ratio
+    large = boxes[:, 3] - boxes[:, 1] >= min_height
+    landmarks = None if found.landmarks is None else found.landmarks[large] * ratio
+    return Detections(boxes=boxes[large], scores=found.scores[large], landmarks=landmarks)

@@ -1,0 +1,162 @@
+"""Tracks: one person's face through a shot, linked from detections, gaps filled, never across a cut."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .faces import Detections
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracksConfig:
+    """How detections become tracks, and tracks become clips."""
+
+    min_iou: float = 0.3
+    """Overlap from which two boxes are the same face."""
+    max_gap_frames: int = 5
+    """A face missing for at most this many frames is interpolated; longer, and the track ends."""
+    min_track_frames: int = 12
+    """Shorter tracks are noise of the detector."""
+    min_clip_s: float = 3.0
+    """Shortest clip."""
+    max_clip_s: float = 10.0
+    """Longest clip; longer tracks are cut into equal parts."""
+    max_height_ratio: float = 1.4
+    """Tallest over shortest face in a clip; above, the clip is split, as HighSync asks (h_max < 1.4 h_min)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_iou < 1 or self.max_gap_frames < 0:
+            raise ValueError("tracks: min_iou must lie between 0 and 1, max_gap_frames not be negative")
+        if not 0 < self.min_clip_s <= self.max_clip_s or self.max_height_ratio <= 1:
+            raise ValueError("tracks: clip lengths must be ordered and max_height_ratio above 1")
+
+
+@dataclass
+class Track:
+    """A face from `start_frame` on, one entry a frame. `detected` is False where it was interpolated."""
+
+    number: int
+    start_frame: int
+    boxes: list[np.ndarray] = field(default_factory=list)  # each [4]
+    landmarks: list[np.ndarray | None] = field(default_factory=list)  # each [5, 2]
+    detected: list[bool] = field(default_factory=list)
+    ended_by: str = "end"
+
+    @property
+    def end_frame(self) -> int:
+        """The frame after the last one."""
+        return self.start_frame + len(self.boxes)
+
+
+class Linker:
+    """Link detections into tracks over a stream of frames, detecting only where it must.
+
+    Args:
+        config: the limits.
+        stride: distance of the frames that are always detected.
+        detect: finds the faces of one frame by its index; asked for key frames, and for frames between two of them
+            where a track or a face has no partner or a cut falls.
+        extended: called with a track and the range of frames that it has just grown by.
+    """
+
+    def __init__(
+        self,
+        config: TracksConfig,
+        stride: int,
+        detect: Callable[[int], Detections],
+        extended: Callable[[Track, range], None],
+    ) -> None:
+        self._config = config
+        self._stride = stride
+        self._detect = detect
+        self._extended = extended
+        self._next = 0
+        self._active: list[Track] = []
+        self.tracks: list[Track] = []
+        self.num_looked = 0
+
+    def start(self, frame: int) -> None:
+        """Begin at this frame."""
+        self._next = frame
+
+    def advance(self, before: int, cuts: set[int], *, last: bool = False) -> None:
+        """Link all whole windows that end before a frame; with `last`, the rest too."""
+        while self._next < before and (last or self._next + self._stride <= before):
+            stop = min(self._next + self._stride, before)
+            self._link_window(range(self._next, stop), cuts)
+            self._next = stop
+        if last:
+            self._close(self._active, "end")
+
+    def _link_window(self, window: range, cuts: set[int]) -> None:
+        """Link one window; its last frame is the key frame."""
+        key = self._look(window[-1])
+        if not cuts.intersection(window) and self._all_paired(key):
+            self._step(window[-1], key)
+            return
+        for frame in window:
+            if frame in cuts:
+                self._close(self._active, "cut")
+            self._step(frame, key if frame == window[-1] else self._look(frame))
+
+    def _look(self, frame: int) -> Detections:
+        self.num_looked += 1
+        return self._detect(frame)
+
+    def _all_paired(self, found: Detections) -> bool:
+        pairs = self._pair(found)
+        return len(pairs) == len(self._active) == len(found.boxes)
+
+    def _pair(self, found: Detections) -> list[tuple[int, int]]:
+        """Pair active tracks with detections by overlap, the best total first (Hungarian)."""
+        if not self._active or not len(found.boxes):
+            return []
+        overlap = iou(np.stack([track.boxes[-1] for track in self._active]), found.boxes)
+        rows, columns = linear_sum_assignment(-overlap)
+        return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= self._config.min_iou]
+
+    def _step(self, frame: int, found: Detections) -> None:
+        pairs = self._pair(found)
+        for row, column in pairs:
+            self._extend(self._active[row], frame, found, column)
+        lost = [track for track in self._active if frame - track.end_frame >= self._config.max_gap_frames]
+        self._close(lost, "gap")
+        for column in sorted(set(range(len(found.boxes))) - {column for _, column in pairs}):
+            track = Track(number=len(self.tracks), start_frame=frame)
+            self.tracks.append(track)
+            self._active.append(track)
+            self._extend(track, frame, found, column)
+
+    def _extend(self, track: Track, frame: int, found: Detections, column: int) -> None:
+        box = found.boxes[column]
+        points = None if found.landmarks is None else found.landmarks[column]
+        first = track.end_frame
+        steps = frame - first + 1
+        for step in range(1, steps):
+            part = np.float32(step / steps)
+            track.boxes.append(track.boxes[-step] + part * (box - track.boxes[-step]))
+            last_points = track.landmarks[-step]
+            between = None if points is None or last_points is None else last_points + part * (points - last_points)
+            track.landmarks.append(between)
+            track.detected.append(False)
+        track.boxes.append(box)
+        track.landmarks.append(points)
+        track.detected.append(True)
+        self._extended(track, range(first, frame + 1))
+
+    def _close(self, tracks: list[Track], ended_by: str) -> None:
+        for track in tracks:
+            track.ended_by = ended_by
+        gone = {track.number for track in tracks}
+        self._active = [track for track in self._active if track.number not in gone]
+
+
+def iou(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the overlap [N, M] of boxes [N, 4] with boxes [M, 4]: intersection over union, 0-1."""
+    low = np.maximum(left[:, None, :2], right[None, :, :2])
+    high = np.minimum(left[:, None, 2:], right[None, :, 2:])
+    inside = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (left, right)]
+    return inside / np.maximum(areas[0][:, None] + areas[1][None] - inside, 1e-6)
