@@ -1,1 +1,1 @@
-"""hs-data: curate talking-face video into training-ready Parquet shards, and train lip-sync diffusion models on them."""
+"""hs-data: curate talking-face video into training-ready shards, and train lip-sync diffusion models on them."""

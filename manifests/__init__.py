@@ -1,1 +1,1 @@
-"""What the data is, on disk and in memory: records, schemas, ids, sources, shards, commit log, dataset. No torch, Ray or OpenCV."""
+"""What the data is, on disk and in memory: records, sources, shards, commit log. No torch, Ray or cv2."""

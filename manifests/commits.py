@@ -16,6 +16,8 @@ class Commit:
     """`probe`, `score` or `encode`."""
     unit: str
     """Hash of what the unit holds, its phase's fingerprint included."""
+    fingerprint: str
+    """Identity of the settings, models and code version that made it."""
     receipts: Mapping[str, dict[str, Any]]
     """Item id to what is known of it, a few hundred bytes each; no pixels, no latents."""
     file: dict[str, Any] | None = None
@@ -33,7 +35,7 @@ class CommitLog:
     def add(self, commit: Commit) -> bool:
         """Record a finished unit; False when another attempt was first, whose commit then stands."""
         text = canonical_json(
-            {"receipts": commit.receipts, "file": commit.file, "costs": commit.costs, "phase": commit.phase}
+            {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
         )
         path = self._folder / commit.phase / f"{commit.unit}.json"
         return create_if_absent(path, lambda temporary: _write(temporary, text))
@@ -42,13 +44,12 @@ class CommitLog:
         """Tell whether a unit is done."""
         return (self._folder / phase / f"{unit}.json").is_file()
 
-    def load(self, phase: str) -> Iterator[Commit]:
-        """Yield the commits of a phase, ordered by unit id."""
+    def load(self, phase: str, fingerprint: str | None = None) -> Iterator[Commit]:
+        """Yield the commits of a phase, or those made with these settings, ordered by unit id."""
         for path in sorted((self._folder / phase).glob("*.json")):
             table = read_json(path)
-            yield Commit(
-                phase=phase, unit=path.stem, receipts=table["receipts"], file=table["file"], costs=table["costs"]
-            )
+            if fingerprint in (None, table["fingerprint"]):
+                yield Commit(unit=path.stem, **table)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,8 @@
 """What one input file is: the streams a probe found, in exact time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import Any
 
 FRAME_RATE = 25
 """Frames a second of the normal form; SyncNet, LatentSync and HighSync all work at 25."""
@@ -13,7 +14,7 @@ SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """What a probe says of one readable input file. Times count from the first video frame unless the name says otherwise."""
+    """What a probe says of one readable input file; times count from the first video frame."""
 
     container: str
     """Demuxer name, for example `mov,mp4,m4a,3gp,3g2,mj2`."""
@@ -51,3 +52,22 @@ class Video:
     """Channels of the source."""
     num_audio_streams: int
     """Audio streams in the file; the first one is used."""
+
+
+def pack(video: Video) -> dict[str, Any]:
+    """Turn a record into JSON values; exact times stay exact, as `"numerator/denominator"`."""
+    packed = {field.name: getattr(video, field.name) for field in fields(video)}
+    for name, value in packed.items():
+        if isinstance(value, Fraction):
+            packed[name] = str(value)
+    packed["keyframes_s"] = [str(time) for time in video.keyframes_s]
+    return packed
+
+
+def unpack(packed: dict[str, Any]) -> Video:
+    """Turn JSON values back into the record that `pack` took."""
+    values = dict(packed)
+    for name in ("start_s", "duration_s", "audio_start_s", "audio_duration_s"):
+        values[name] = Fraction(values[name])
+    values["keyframes_s"] = tuple(Fraction(time) for time in values["keyframes_s"])
+    return Video(**values)

@@ -38,6 +38,8 @@ VIDEO_SCHEMA = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),  # `ok` or a reason
         pa.field("detail", pa.string()),
         pa.field("num_decode_errors", pa.int32()),
+        pa.field("num_decoded", pa.int64()),  # source frames that the scoring pass decoded
+        pa.field("chunks", pa.list_(pa.int64())),  # first frames of the stretches that were scored one by one
         pa.field("cuts_s", pa.list_(pa.float64())),
         pa.field("cut_scores", pa.list_(pa.float32())),
         pa.field("num_clips", pa.int32(), nullable=False),

@@ -1,4 +1,4 @@
-"""Settings: TOML tables and `key=value` words become frozen keyword-only dataclasses; nothing unknown is let through."""
+"""Settings: TOML tables and `key=value` words become frozen dataclasses; nothing unknown is let through."""
 
 import dataclasses
 import difflib
@@ -62,7 +62,7 @@ def merge(*layers: Mapping[str, typing.Any]) -> Table:
 
 
 def build(cls: type[T], table: Mapping[str, typing.Any], *, path: str = "") -> T:
-    """Make the dataclass `cls` of a table; raise `ConfigError` on an unknown key (naming the nearest) or a wrong type."""
+    """Make a dataclass of a table; raise `ConfigError` on an unknown key (naming the nearest) or a wrong type."""
     hints = typing.get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {}
@@ -105,7 +105,7 @@ def keys(cls: type, *, path: str = "") -> Iterator[tuple[str, type, object]]:
             yield f"{path}{field.name}", kind, default
 
 
-def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:
+def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:  # noqa: ANN401 - any type hint, any value
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):

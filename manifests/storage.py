@@ -55,12 +55,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON for people and programs, atomically: indented, in the order given."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:  # noqa: ANN401 - what JSON holds
     """Read JSON; raise `DatasetError` that names the file when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -81,6 +81,11 @@ class Linker:
         """Begin at this frame."""
         self._next = frame
 
+    @property
+    def position(self) -> int:
+        """The first frame that is not linked yet."""
+        return self._next
+
     def advance(self, before: int, cuts: set[int], *, last: bool = False) -> None:
         """Link all whole windows that end before a frame; with `last`, the rest too."""
         while self._next < before and (last or self._next + self._stride <= before):

@@ -1,0 +1,258 @@
+"""The `hs-data` command: parse, call, print. Data goes to standard output, everything else to standard error."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import click
+import typer
+
+from .manifests.errors import ConfigError, HsDataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="hs-data",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Curate talking-face video into training-ready shards for lip-sync models, and see why each clip was kept.",
+    epilog="Begin with:  hs-data build --source demo --output demo",
+)
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def main() -> None:
+    """Run the command line; the console script of the package."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except HsDataError as error:
+        if os.environ.get("HS_DATA_DEBUG"):
+            raise
+        _console().print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _console().print("stopped; run the same command again to go on", highlight=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, `head` for example, has enough
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed  # noqa: PLC0415
+
+        print(installed("hs-data"))  # noqa: T201 - data
+        raise typer.Exit
+
+
+@app.command(epilog="Example:  hs-data build --source folder --input videos --output dataset --preset cpu")
+def build(
+    source: Annotated[str, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes.")],
+    input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named settings: embedded, cpu. Default: the source's.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
+    set_: SetOption = [],  # noqa: B006 - typer copies it
+    executor: Annotated[Literal["ray", "local"], typer.Option(help="Where workers run; the dataset is equal.")] = "ray",
+    workers: Annotated[int, typer.Option(min=0, help="Workers; 0: one per core.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N files.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="i/n", help="Only part i of n, for job arrays.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and write nothing.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Try 50 files and tell hours, disk and yield.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn video into a training-ready dataset: plan, score, select, encode, finalize, report.
+
+    Killed or stopped, it goes on where it was when the same command is run again. Inputs are never changed.
+    """
+    from .pipeline.run import command  # noqa: PLC0415
+
+    request = command.make_request(
+        source=source,
+        output=output,
+        input_dir=input_,
+        preset=preset,
+        config_file=config,
+        assignments=set_,
+        executor=executor,
+        num_workers=workers,
+        limit=limit,
+        shard=shard,
+    )
+    _log_to_stderr()
+    if dry_run:
+        _emit(command.dry_run(request), as_json)
+        return
+    if estimate:
+        _emit(command.estimate(request, _console()), as_json)
+        return
+    summary = command.build(request, _console())
+    if as_json:
+        _print_json(summary)
+    else:
+        print(output)  # noqa: T201 - data: where the dataset is
+
+
+@app.command(epilog="Example:  hs-data sources folder")
+def sources(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one source in full.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the source datasets that can be built, or show one: layout, licence, default settings."""
+    from .manifests import sources as known  # noqa: PLC0415
+
+    chosen = [known.get_source(name)] if name else list(known.sources().values())
+    fields = ("name", "summary", "preset", "licence") if name is None else _SOURCE_FIELDS
+    rows = [{field: getattr(source, field) for field in fields} for source in chosen]
+    _emit(rows if name is None else rows[0], as_json)
+
+
+_SOURCE_FIELDS = ("name", "summary", "layout", "licence", "preset", "needs_input", "defaults")
+
+
+@app.command(epilog="Example:  hs-data models --set models.dir=weights")
+def models(set_: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
+    """List the model files: what for, licence, size, hash, where from, and whether they are on this machine."""
+    from .manifests import settings  # noqa: PLC0415
+    from .pipeline.models import registry  # noqa: PLC0415
+
+    table = settings.parse_assignments(set_)
+    config = settings.build(registry.ModelsConfig, table.pop("models", {}), path="models.")
+    if table:
+        raise ConfigError(f"--set {next(iter(table))}: only models.* means something here; remove it")
+    rows = []
+    for entry in registry.MODEL_FILES:
+        path = registry.find(entry.name, config)
+        rows.append({**vars(entry), "found": str(path) if path else f"not in {registry.models_dir(config)}"})
+    _emit(rows, as_json)
+
+
+@app.command(epilog="Example:  hs-data report dataset")
+def report(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Print the funnel and write report/index.html and report/report.json."""
+    from .manifests.dataset import open_dataset  # noqa: PLC0415
+    from .pipeline.report import funnel, page  # noqa: PLC0415
+    from .pipeline.report.terminal import funnel_table  # noqa: PLC0415
+    from .pipeline.run.ledger import total_costs  # noqa: PLC0415
+
+    opened = open_dataset(dataset)
+    written = page.write_report(opened, total_costs(dataset))
+    stages = funnel.funnel(opened)
+    if as_json:
+        _print_json(funnel.as_table(stages))
+    else:
+        _console(stderr=False).print(funnel_table(stages))
+    _console().print(f"page: {_plain(str(written))}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example:  hs-data why dataset talk.mp4")
+def why(
+    dataset: DatasetArgument,
+    name: Annotated[str, typer.Argument(metavar="CLIP|FILE", help="A clip id or its beginning, or a file's path.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the whole story of one clip or one file: found, measured, decided, and why."""
+    from .manifests.dataset import open_dataset  # noqa: PLC0415
+    from .pipeline.report import story  # noqa: PLC0415
+
+    opened = open_dataset(dataset)
+    if as_json:
+        files, clips = story.find(opened, name)
+        _print_json({"files": files, "clips": clips})
+        return
+    for line in story.tell(opened, name):
+        print(line)  # noqa: T201 - data
+
+
+@app.command(epilog="Example:  hs-data select dataset --set select.min_face_px=300")
+def select(
+    dataset: DatasetArgument,
+    set_: SetOption = [],  # noqa: B006
+    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a [select] table.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget the limits that earlier calls set.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge all clips again under other limits, without decoding; the next build encodes what is newly kept."""
+    from .pipeline.run import reselect  # noqa: PLC0415
+
+    change = reselect.reselect(dataset, assignments=set_, config_file=config, reset=reset, dry_run=dry_run)
+    _emit(change, as_json)
+
+
+@app.command(epilog="Example:  hs-data verify dataset --decode 8")
+def verify(
+    dataset: DatasetArgument,
+    decode: Annotated[int, typer.Option(metavar="N", min=0, help="Turn the latents of N clips into pictures.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Check hashes, counts, shapes, finiteness, sound lengths and duplicates; exit 1 when something is wrong."""
+    from .manifests.dataset import open_dataset  # noqa: PLC0415
+    from .manifests.verify import verify as check  # noqa: PLC0415
+
+    opened = open_dataset(dataset)
+    decoder = None
+    if decode:
+        from .pipeline.latents import decoder_for  # noqa: PLC0415
+
+        decoder = decoder_for(opened)
+    faults = [vars(fault) for fault in check(opened, decode=decoder, num_decoded=decode)]
+    _emit(faults, as_json)
+    shown = f"{len(opened)} clips in {len(opened.index['shards'])} shards: {len(faults) or 'no'} faults"
+    _console().print(shown, highlight=False)
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command(epilog="Example:  hs-data doctor")
+def doctor(set_: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
+    """Check this machine: decoders on tiny clips made on the spot, packages, GPU, disk, Ray, models."""
+    from .pipeline.doctor import examine  # noqa: PLC0415
+
+    rows = [vars(finding) for finding in examine(set_)]
+    _emit(rows, as_json)
+    raise typer.Exit(0 if all(row["state"] != "missing" for row in rows) else 1)
+
+
+def _console(*, stderr: bool = True) -> "Console":
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=stderr)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(text)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
+def _emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(value)
+        return
+    from .pipeline.report.terminal import as_lines  # noqa: PLC0415
+
+    for line in as_lines(value):
+        print(line)  # noqa: T201 - data
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - data
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A dataset on disk, opened for reading: its index, its tables, its shards."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .errors import DatasetError
+from .schema import SCHEMA_VERSION
+from .shards import Shard
+from .storage import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A kept clip that is on disk."""
+
+    clip_id: str
+    shard: str
+    row_group: int
+    num_frames: int
+
+
+class Dataset:
+    """What `dataset.json` names, and nothing else.
+
+    Args:
+        path: the output folder of a build.
+
+    Raises:
+        DatasetError: not a dataset, not finished, or written by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "dataset.json").is_file():
+            raise DatasetError(f"{path}: no dataset.json; name a finished dataset, or let `hs-data build` finish it")
+        self.index: dict[str, Any] = read_json(path / "dataset.json")
+        if self.index["schema_version"] > SCHEMA_VERSION:
+            raise DatasetError(f"{path}: schema {self.index['schema_version']} is newer than this hs-data; upgrade it")
+        self._shards: dict[str, Shard] = {}
+
+    def videos(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one row per input file."""
+        return self._table("videos.parquet", columns)
+
+    def clips(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one row per candidate clip, kept or not."""
+        return self._table("clips.parquet", columns)
+
+    @cached_property
+    def kept(self) -> list[Clip]:
+        """The clips to train on, in the order of the table."""
+        table = self.clips(["clip_id", "shard", "row_group", "num_frames", "verdict"])
+        table = table.filter(pc.and_(pc.equal(table["verdict"], "kept"), pc.is_valid(table["shard"])))
+        return [Clip(**row) for row in table.drop_columns(["verdict"]).to_pylist()]
+
+    def shard(self, name: str) -> Shard:
+        """Open a shard by its path below the dataset; it stays open."""
+        if name not in self._shards:
+            self._shards[name] = Shard(self.path / name)
+        return self._shards[name]
+
+    def read(self, clip: Clip, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read frames `start:stop` of a column of a clip as [T, *shape]."""
+        return self.shard(clip.shard).read(clip.row_group, column, start, stop)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def _table(self, name: str, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            return pq.read_table(self.path / name, columns=list(columns) if columns is not None else None)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{self.path / name}: cannot be read ({error}); build again") from error
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """Open a dataset folder for reading."""
+    return Dataset(Path(path))

@@ -1,0 +1,102 @@
+"""Verify: does a dataset hold what it says, byte for byte and frame for frame?"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dataset import Clip, Dataset
+from .errors import DatasetError
+from .records import SAMPLES_PER_FRAME
+from .storage import sha256_file
+
+Decoder = Callable[[np.ndarray], float]
+"""Takes latents [T, 4, 64, 64], returns the standard deviation of the decoded pixels, grey levels."""
+FLAT = 1.0
+"""A decoded picture with less variation than this shows nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that is not as the dataset says."""
+
+    where: str
+    what: str
+
+
+def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int = 0) -> Iterator[Fault]:
+    """Yield every fault found.
+
+    Checks each shard's size, sha256 and row counts; each kept clip's place, id, length, finiteness and sound; that no
+    clip is there twice; that the counts of the index are those of the tables. With `decode`, `num_decoded` clips,
+    spread over the dataset, are turned back into pictures.
+    """
+    yield from _check_counts(dataset)
+    sound_shards = []
+    for entry in dataset.index["shards"]:
+        faults = list(_check_shard(dataset, entry))
+        yield from faults
+        if not faults:
+            sound_shards.append(entry["path"])
+    for clip in dataset.kept:
+        if clip.shard in sound_shards:
+            yield from _check_clip(dataset, clip)
+    if decode is not None and dataset.kept:
+        step = max(1, len(dataset.kept) // num_decoded)
+        for clip in dataset.kept[::step][:num_decoded]:
+            if clip.shard in sound_shards and decode(dataset.read(clip, "latent", 0, 1)) < FLAT:
+                yield Fault(where=clip.clip_id, what="decodes to a flat picture")
+
+
+def _check_counts(dataset: Dataset) -> Iterator[Fault]:
+    counts = dataset.index["counts"]
+    clips = dataset.clips(["clip_id", "verdict", "reason"])
+    verdicts = Counter(clips["verdict"].to_pylist())
+    found = {"candidates": len(clips), "kept": verdicts["kept"], "dropped": verdicts["dropped"]}
+    found |= {"errors": verdicts["error"], "inputs": len(dataset.videos(["path"])), "encoded": len(dataset.kept)}
+    for name, number in found.items():
+        if counts[name] != number:
+            yield Fault(where="dataset.json", what=f"says {counts[name]} {name}, the tables hold {number}")
+    for clip_id, times in Counter(clips["clip_id"].to_pylist()).items():
+        if times > 1:
+            yield Fault(where=clip_id, what=f"stands {times} times in clips.parquet")
+    for place, times in Counter((clip.shard, clip.row_group) for clip in dataset.kept).items():
+        if times > 1:
+            yield Fault(where=f"{place[0]} row group {place[1]}", what=f"is claimed by {times} clips")
+
+
+def _check_shard(dataset: Dataset, entry: dict) -> Iterator[Fault]:
+    path, name = dataset.path / entry["path"], entry["path"]
+    if not path.is_file():
+        yield Fault(where=name, what="is missing")
+        return
+    if path.stat().st_size != entry["bytes"]:
+        yield Fault(where=name, what=f"has {path.stat().st_size} bytes instead of {entry['bytes']}")
+    if sha256_file(path) != entry["sha256"]:
+        clips = [clip.clip_id for clip in dataset.kept if clip.shard == name]
+        yield Fault(where=name, what=f"has another sha256; it holds {', '.join(clips)}")
+        return
+    try:
+        if dataset.shard(name).num_rows != entry["rows"]:
+            yield Fault(where=name, what=f"has {dataset.shard(name).num_rows} rows instead of {entry['rows']}")
+    except DatasetError as error:
+        yield Fault(where=name, what=str(error))
+
+
+def _check_clip(dataset: Dataset, clip: Clip) -> Iterator[Fault]:
+    shard = dataset.shard(clip.shard)
+    if clip.row_group >= shard.num_row_groups or shard.clip_id(clip.row_group) != clip.clip_id:
+        yield Fault(where=clip.clip_id, what=f"is not row group {clip.row_group} of {clip.shard}")
+        return
+    if shard.num_frames(clip.row_group) != clip.num_frames:
+        yield Fault(where=clip.clip_id, what=f"has {shard.num_frames(clip.row_group)} frames, not {clip.num_frames}")
+    for name, column in shard.columns.items():
+        array = shard.read(clip.row_group, name)
+        if array.shape[1:] != column.shape:
+            yield Fault(where=clip.clip_id, what=f"{name} has shape {array.shape[1:]}, not {column.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            yield Fault(where=clip.clip_id, what=f"{name} is not finite")
+    num_samples = shard.read(clip.row_group, "pcm").size
+    if num_samples != SAMPLES_PER_FRAME * clip.num_frames:
+        yield Fault(where=clip.clip_id, what=f"has {num_samples} samples, not 640 x {clip.num_frames}")

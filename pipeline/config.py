@@ -1,0 +1,111 @@
+"""The settings of a build: one section per stage, laid together from defaults, preset, source, file and `--set`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..manifests import settings
+from ..manifests.errors import ConfigError
+from ..manifests.storage import digest
+from .audio_features import AudioConfig
+from .crop import CropConfig
+from .faces import FacesConfig
+from .latents import LatentsConfig
+from .media.decode import DecodeConfig
+from .models import registry
+from .models.registry import ModelsConfig
+from .quality import QualityConfig
+from .scenes import ScenesConfig
+from .select import SelectConfig
+from .speech import SpeechConfig
+from .sync import SyncConfig
+from .tracks import TracksConfig
+
+SCORE_VERSION = 1
+"""Raise it when the same settings give other scores: what was scored before is then scored again."""
+ENCODE_VERSION = 1
+"""Raise it when the same settings give other shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How the work is spread and when a run gives up."""
+
+    unit_s: float = 300.0
+    """Footage of one unit of scoring, seconds: what is lost at most when a worker dies."""
+    chunk_s: float = 600.0
+    """Longer files are scored in chunks of about this length."""
+    shard_mb: float = 384.0
+    """Size of a shard."""
+    max_error_rate: float = 0.1
+    """Share of inputs that may end as `internal_error` before the run counts as failed."""
+
+    def __post_init__(self) -> None:
+        if min(self.unit_s, self.chunk_s, self.shard_mb) <= 0 or not 0 <= self.max_error_rate <= 1:
+            raise ValueError("run: sizes must be positive and max_error_rate lie in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a build."""
+
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
+    tracks: TracksConfig = field(default_factory=TracksConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    latents: LatentsConfig = field(default_factory=LatentsConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.crop.policy == "eyes" and self.faces.backend == "haar":
+            raise ValueError("crop.policy: `eyes` needs landmarks, which faces.backend=haar does not give; use yunet")
+
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weight files that these settings need."""
+        return ["yunet"] if self.faces.backend == "yunet" else []
+
+    def score_fingerprint(self) -> str:
+        """Return the identity of the scores: equal settings and models give equal scores."""
+        crop = replace(self.crop, policy="highsync")  # every policy is scored
+        parts = (self.decode, self.scenes, self.faces, self.tracks, crop, self.quality, self.speech, self.sync)
+        tables = [settings.to_table(part) for part in parts]
+        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, registry.fingerprint(self.model_names))
+
+    def encode_fingerprint(self) -> str:
+        """Return the identity of the shards' bytes, given the scores."""
+        parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents)]
+        return digest("encode", ENCODE_VERSION, parts, self.score_fingerprint())
+
+
+def presets() -> dict[str, settings.Table]:
+    """Return the presets that ship with the package, by name."""
+    files = sorted((Path(__file__).parent / "presets").glob("*.toml"))
+    return {path.stem: settings.load_toml(path) for path in files}
+
+
+def resolve(
+    *,
+    preset: str,
+    source: settings.Table,
+    saved: settings.Table,
+    file: Path | None,
+    assignments: Sequence[str],
+) -> Config:
+    """Lay the layers over each other, the later winning: defaults, preset, source, file, `--set`, saved selection.
+
+    The selection comes last because `hs-data select` was asked for after the build that is now run again.
+    """
+    known = presets()
+    if preset not in known:
+        raise ConfigError(f"--preset {preset}: no such preset; choose one of {', '.join(known)}")
+    layers = [known[preset], source, settings.load_toml(file) if file else {}]
+    table = settings.merge(*layers, settings.parse_assignments(list(assignments)), saved)
+    return settings.build(Config, table)

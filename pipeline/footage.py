@@ -1,0 +1,118 @@
+"""One pass over a stretch of footage in bounded memory: its cuts, its tracks, and what is seen of each face."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import mouth, quality
+from .costs import Costs
+from .faces import Detections, FaceDetector, FacesConfig, detect_scaled
+from .media.decode import Frame
+from .quality import Look, QualityConfig
+from .scenes import CutDetector, ScenesConfig
+from .tracks import Linker, Track, TracksConfig
+
+THUMBNAIL_EVERY_FRAMES = 25
+
+
+@dataclass
+class Evidence:
+    """What was seen of one track, frame by frame."""
+
+    patches: list[np.ndarray] = field(default_factory=list)
+    """The mouth, one small picture a frame."""
+    looks: dict[int, Look] = field(default_factory=dict)
+    thumbnails: dict[int, bytes] = field(default_factory=dict)
+
+
+class Footage:
+    """Watch frames once, in order; afterwards `cuts`, `tracks` and `evidence` say what is there.
+
+    Only the last few frames are held: as many as a gap, a window of the detector and a flash can span.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        *,
+        scenes: ScenesConfig,
+        faces: FacesConfig,
+        tracks: TracksConfig,
+        quality: QualityConfig,
+        costs: Costs,
+    ) -> None:
+        self._detector = detector
+        self._faces = faces
+        self._quality = quality
+        self._costs = costs
+        self._frames: dict[int, np.ndarray] = {}
+        self._cut_detector = CutDetector(scenes)
+        self._linker = Linker(tracks, faces.stride, self._detect, self._observe)
+        self._reach_back = tracks.max_gap_frames + 1
+        self.evidence: dict[int, Evidence] = {}
+        self.size: tuple[int, int] | None = None
+        """Width and height of the picture as it decodes."""
+
+    def watch(self, frames: Iterator[Frame], start_frame: int) -> None:
+        """Take all frames; the first one has index `start_frame`."""
+        self._linker.start(start_frame)
+        end = start_frame
+        while (frame := self._pull(frames)) is not None:
+            self.size = (frame.rgb.shape[1], frame.rgb.shape[0])
+            self._frames[frame.index] = frame.rgb
+            with self._costs.stage("scenes"):
+                self._cut_detector.add(frame.index, frame.rgb)
+            end = frame.index + 1
+            self._advance(min(self._cut_detector.settled, end))
+        self._cut_detector.finish()
+        self._advance(end, last=True)
+
+    @property
+    def cuts(self) -> dict[int, float]:
+        """First frames of shots and the content scores that say so."""
+        return dict(self._cut_detector.cuts)
+
+    @property
+    def tracks(self) -> list[Track]:
+        """All tracks, the short ones too."""
+        return self._linker.tracks
+
+    def max_cut_score(self, start_frame: int, end_frame: int) -> float:
+        """Return the largest change of picture inside a stretch."""
+        return self._cut_detector.max_score(start_frame, end_frame)
+
+    def _pull(self, frames: Iterator[Frame]) -> Frame | None:
+        with self._costs.stage("decode"):
+            return next(frames, None)
+
+    def _advance(self, before: int, *, last: bool = False) -> None:
+        with self._costs.stage("tracks"):
+            self._linker.advance(before, set(self.cuts), last=last)
+        for index in [index for index in self._frames if index < self._linker.position - self._reach_back]:
+            del self._frames[index]
+
+    def _detect(self, frame: int) -> Detections:
+        with self._costs.stage("faces"):
+            return detect_scaled(self._detector, [self._frames[frame]], self._faces)[0]
+
+    def _observe(self, track: Track, new: range) -> None:
+        """Look at a track's face in the frames that it has just grown by."""
+        seen = self.evidence.setdefault(track.number, Evidence())
+        for frame in new:
+            place = frame - track.start_frame
+            rgb, box = self._frames[frame], track.boxes[place]
+            with self._costs.stage("mouth"):
+                seen.patches.append(mouth.measure(rgb, box, track.landmarks[place]))
+            with self._costs.stage("quality"):
+                self._look(seen, frame, place, rgb, box)
+
+    def _look(self, seen: Evidence, frame: int, place: int, rgb: np.ndarray, box: np.ndarray) -> None:
+        if place % self._quality.every_frames == 0:
+            found = quality.look(rgb, box)
+            if found is not None:
+                seen.looks[frame] = found
+        if place % THUMBNAIL_EVERY_FRAMES == 0:
+            picture = quality.thumbnail(rgb, box, self._quality.thumbnail_px)
+            if picture is not None:
+                seen.thumbnails[frame] = picture

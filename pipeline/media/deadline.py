@@ -1,0 +1,58 @@
+"""A deadline for decoders that hang while they hold the GIL: the process is killed from C and leaves a traceback behind."""
+
+import faulthandler
+import signal
+from pathlib import Path
+from types import TracebackType
+
+SHORTEST_TIMER_S = 1e-3
+"""`setitimer(0)` would disarm; a budget that is used up must still fire."""
+
+
+class DecodeDeadline:
+    """Kill this process when the time spent inside `with deadline:` exceeds the budget.
+
+    `ITIMER_REAL` raises SIGALRM, whose handler is `faulthandler`'s: C code that needs no GIL. It writes every thread's
+    traceback to `trace_path` and passes the signal on to the default action, which ends the process (exit status -14).
+    `faulthandler.dump_traceback_later` does the same with a new thread for each arming: 35 us against 0.9 us measured,
+    which is 7 % of a 512x512 h264 frame; the timer is cheap enough to guard every single frame.
+
+    The timer belongs to the whole process, so this is for worker processes that decode one thing at a time. Time between
+    two guarded blocks does not count. Call `close` at the end.
+
+    Args:
+        budget_s: seconds that decoding may take in all.
+        trace_path: file for the traceback; removed by `close`, so that one which is there afterwards tells of a kill.
+
+    Raises:
+        RuntimeError: something else in this process handles SIGALRM; then the signal would not kill.
+    """
+
+    def __init__(self, budget_s: float, trace_path: Path) -> None:
+        if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+            raise RuntimeError("SIGALRM already has a handler here; a decode deadline needs a process of its own")
+        self.remaining_s = budget_s
+        self._trace_path = trace_path
+        self._trace = trace_path.open("wb")
+        faulthandler.register(signal.SIGALRM, file=self._trace, all_threads=True, chain=True)
+
+    def __enter__(self) -> "DecodeDeadline":
+        signal.setitimer(signal.ITIMER_REAL, max(self.remaining_s, SHORTEST_TIMER_S))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def close(self) -> None:
+        """Disarm for good and remove the empty trace file."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.unregister(signal.SIGALRM)
+        self._trace.close()
+        self._trace_path.unlink(missing_ok=True)
+
+
+def deadline_fired(trace_path: Path) -> bool:
+    """Say whether the process that was given this trace file was killed by its decode deadline."""
+    return trace_path.is_file() and trace_path.stat().st_size > 0

@@ -1,0 +1,107 @@
+"""Source frames to the normal form: 25 upright RGB frames a second, streaming, from any frame on."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from ...manifests.errors import MediaError
+from ...manifests.records import FRAME_RATE, Video
+from .container import StreamReader, packet_ticks
+from .deadline import DecodeDeadline
+from .rgb import RgbConverter
+from .slots import DecodeStats, Frame, half_frame_ticks, middle_ticks
+
+MISSING_SHARE = 0.01
+"""More missing frames than this and the range is dropped (`frame_count_mismatch`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How files are decoded."""
+
+    backend: Literal["pyav", "decord"] = "pyav"
+    """`decord` gives the same frames, or refuses a file (.ts, .mpg, AV1, 10 bit, odd heights) with `codec_missing`."""
+    min_timeout_s: float = 30.0
+    """Decoding a range may take this long however short it is; seeks on cold network storage take seconds."""
+    timeout_factor: float = 10.0
+    """Seconds of decoding allowed for each second of footage before the worker is killed."""
+
+    def __post_init__(self) -> None:
+        if self.min_timeout_s <= 0:
+            raise ValueError(f"min_timeout_s: {self.min_timeout_s} is not above 0; give seconds")
+        if self.timeout_factor <= 0:
+            raise ValueError(f"timeout_factor: {self.timeout_factor} is not above 0; give a factor, 10 is usual")
+
+    def timeout_s(self, num_frames: int) -> float:
+        """Return the budget of a `DecodeDeadline` for a range of the normal form."""
+        return max(self.min_timeout_s, self.timeout_factor * num_frames / FRAME_RATE)
+
+
+def frames(
+    path: Path,
+    video: Video,
+    *,
+    start_frame: int = 0,
+    end_frame: int | None = None,
+    config: DecodeConfig,
+    deadline: DecodeDeadline | None = None,
+    stats: DecodeStats | None = None,
+) -> Iterator[Frame]:
+    """Yield frames `start_frame` to `end_frame` (not included; None is all) of the 25 fps grid, each exactly once.
+
+    A frame has the same pixels whether it is reached by a seek or by reading from the start. The last source frame is held
+    to the end. Damaged frames are left out and the one before is held; `stats` counts them.
+
+    Raises:
+        ValueError: the range is not inside the video.
+        MediaError: `decode_error`, no frame came out; `frame_count_mismatch`, at the end, more than 1 % of the range is
+            missing; `codec_missing`, the backend cannot read this file; `unavailable`, reading failed.
+    """
+    end = video.num_frames if end_frame is None else end_frame
+    if not 0 <= start_frame <= end <= video.num_frames:
+        raise ValueError(f"frames {start_frame} to {end} are not inside the video's {video.num_frames}")
+    return _checked(path, video, range(start_frame, end), config, deadline or nullcontext(), stats or DecodeStats())
+
+
+def _checked(
+    path: Path,
+    video: Video,
+    slots: range,
+    config: DecodeConfig,
+    guard: AbstractContextManager[object],
+    stats: DecodeStats,
+) -> Iterator[Frame]:
+    if not slots:
+        return
+    if config.backend == "decord":
+        from . import decord_backend  # noqa: PLC0415  an optional library of 30 MB
+
+        yield from decord_backend.frames(path, video, slots, guard, stats)
+    else:
+        yield from _frames(path, video, slots, guard, stats)
+    counts = f"{stats.num_decoded} decoded, {stats.num_errors} packets refused, {stats.num_damaged} damaged"
+    if stats.num_missing == len(slots) and not stats.num_decoded:
+        raise MediaError("decode_error", f"no frame of {slots.start} to {slots.stop} came out ({counts})")
+    if stats.num_missing > MISSING_SHARE * len(slots):
+        raise MediaError("frame_count_mismatch", f"{stats.num_missing} of {len(slots)} frames are missing ({counts})")
+
+
+def _frames(
+    path: Path, video: Video, slots: range, guard: AbstractContextManager[object], stats: DecodeStats
+) -> Iterator[Frame]:
+    """Yield what is on screen at the middle of each slot; one source frame of lookahead tells until when it is."""
+    converter = RgbConverter(video)
+    with StreamReader(path, "video") as reader:
+        source = _Source(reader, video, slots.start, stats)
+        pulls = iter(source)
+        middles = [source.zero + middle_ticks(index, reader.time_base) for index in (slots.start,)]
+        del middles
+        yield from _show(source, pulls, slots, converter, guard, stats)

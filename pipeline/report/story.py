@@ -1,0 +1,117 @@
+"""The whole story of one clip or one file: what was found, what was measured, what was decided and why."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.compute as pc
+
+from ...manifests.dataset import Dataset
+from ...manifests.errors import DatasetError
+from ...manifests.reasons import explain
+
+BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
+
+
+def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the file rows and clip rows that a name means: a clip id or its beginning, or a path or its end.
+
+    Raises:
+        DatasetError: nothing, or several files, go by that name.
+    """
+    clips = dataset.clips([name for name in dataset.clips().column_names if name not in BULKY[:-1]])
+    by_id = clips.filter(pc.starts_with(clips["clip_id"], name))
+    videos = dataset.videos()
+    if len(by_id) > 0 and len(name) >= 6:
+        paths = set(by_id["path"].to_pylist())
+        return [row for row in videos.to_pylist() if row["path"] in paths], by_id.to_pylist()
+    rows = [row for row in videos.to_pylist() if row["path"] == name or row["path"].endswith(f"/{name}")]
+    rows = rows or [row for row in videos.to_pylist() if name in row["path"]]
+    if len(rows) != 1:
+        shown = ", ".join(row["path"] for row in rows[:5])
+        found = f"{len(rows)} files go by it: {shown}" if rows else "no clip id begins with it and no path contains it"
+        raise DatasetError(f"{name}: {found}; give more of the name")
+    mine = clips.filter(pc.equal(clips["video_id"], rows[0]["video_id"])) if rows[0]["num_clips"] else clips.slice(0, 0)
+    return rows, mine.to_pylist()
+
+
+def tell(dataset: Dataset, name: str) -> Iterator[str]:
+    """Yield the story of a clip or file, line by line."""
+    files, clips = find(dataset, name)
+    for file in files:
+        yield from tell_file(file)
+    for clip in clips:
+        yield ""
+        yield from tell_clip(clip)
+
+
+def tell_file(row: dict[str, Any]) -> Iterator[str]:
+    """Yield what is known of an input file."""
+    yield f"file {row['path']}"
+    yield f"  source {row['source']}, {row['size_bytes']:,} bytes, content {str(row['video_id'])[:16]}"
+    if row["video_codec"]:
+        picture = f"{row['video_codec']} {row['width']}x{row['height']}, {row['fps']:.3f} fps"
+        turned = f", turned by {row['rotation_deg']} degrees" if row["rotation_deg"] else ""
+        varying = ", varying frame rate" if row["is_vfr"] else ""
+        yield f"  picture {picture}{turned}{varying}, {row['duration_s']:.2f} s = {row['num_frames']} frames at 25 fps"
+    if row["audio_codec"]:
+        sound = f"{row['audio_codec']} {row['sample_rate_hz']} Hz, {row['num_channels']} channels"
+        yield f"  sound {sound}, from {row['audio_start_s']:+.3f} s for {row['audio_duration_s']:.2f} s"
+    if row["cuts_s"]:
+        cuts = zip(row["cuts_s"], row["cut_scores"], strict=True)
+        yield "  cuts at " + ", ".join(f"{time:.2f} s (score {score:.0f})" for time, score in cuts)
+    if row["outcome"] == "ok":
+        yield f"  read: {row['num_clips']} candidates, {row['num_kept']} kept"
+    else:
+        detail = f" ({row['detail']})" if row["detail"] else ""
+        yield f"  not used: {row['outcome']}: {explain(row['outcome'])}{detail}"
+
+
+def tell_clip(row: dict[str, Any]) -> Iterator[str]:
+    """Yield what is known of a candidate clip."""
+    end_s = row["start_s"] + row["duration_s"]
+    yield f"clip {row['clip_id']}  {row['start_s']:.2f}-{end_s:.2f} s of {row['path']}, {row['num_frames']} frames"
+    yield f"  begins at a {row['starts_at']}, ends at a {row['ends_at']}"
+    if row["track"] is not None:
+        yield from _tell_measures(row)
+    yield from _tell_verdict(row)
+
+
+def _tell_measures(row: dict[str, Any]) -> Iterator[str]:
+    heights = "/".join(f"{row[f'face_height_{p}_px']:.0f}" for p in ("p5", "p50", "p95"))
+    yield f"  face   track {row['track']}, height p5/p50/p95 {heights} px, tallest/shortest {row['height_ratio']:.2f}"
+    yield f"         {row['num_faces']} in the shot, detected in {100 * row['detected_share']:.0f} % of the frames"
+    if row["yaw_p95_deg"] is not None:
+        yield f"  pose   yaw {row['yaw_p95_deg']:.0f}, pitch {row['pitch_p95_deg']:.0f} degrees (95th percentile)"
+    policy = row["crop_policy"]
+    measures = [f"leakage {_number(row['leakage'])}", f"jitter {_number(row[f'crop_jitter_{policy}'])}"]
+    yield f"  crop   {policy}: {', '.join(measures)}, {100 * row[f'outside_share_{policy}']:.0f} % outside the picture"
+    light = f"brightness {row['brightness']:.0f}, contrast {row['contrast']:.0f}"
+    yield f"  look   sharpness {row['sharpness']:.0f}, {light}, motion {row['motion']:.2f}"
+    heard = f"speech in {100 * row['speech_share']:.0f} %, {row['loudness_db']:.0f} dB"
+    yield f"  sound  {heard}, {row['padded_audio_s']:.2f} s not covered by the audio stream"
+    lead = row["audio_lead_frames"]
+    if lead is not None:
+        side = "early" if lead > 0 else "late"
+        trust = f"{row['sync_trust']} trust, confidence {row['sync_confidence']:.2f}"
+        spread = "" if row["sync_spread_frames"] is None else f", spread {row['sync_spread_frames']:.1f} frames"
+        yield f"  sync   sound {abs(lead):.1f} frames ({abs(row['audio_lead_ms']):.0f} ms) {side}; {trust}{spread}"
+
+
+def _tell_verdict(row: dict[str, Any]) -> Iterator[str]:
+    if row["verdict"] == "kept":
+        where = f"{row['shard']} row group {row['row_group']}" if row["shard"] else "not encoded yet"
+        yield f"  KEPT as {row['clip_class']} ({row['split']}): {where}"
+        if row["audio_shift_samples"]:
+            moved_ms = row["audio_shift_samples"] / 16
+            yield f"  sound moved by {moved_ms:+.0f} ms; measured again on the shard: {row['residual_lead_ms']:+.0f} ms"
+        return
+    yield f"  {row['verdict'].upper()}: {row['reason']}: {explain(row['reason'])}"
+    for failure in row["failures"] or []:
+        limit = "" if failure["threshold"] is None else f", limit {failure['threshold']:g}"
+        yield f"    {failure['reason']}: measured {_number(failure['value'])}{limit}"
+    if row["detail"]:
+        yield f"    {row['detail']}"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3g}"

@@ -1,0 +1,48 @@
+"""What a worker is doing right now, left on disk so that its death can be explained."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..media.deadline import DecodeDeadline
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastWords:
+    """What is known of a worker that died."""
+
+    item: str | None
+    """The item it was at; None when it had not begun one."""
+    timed_out: bool
+    """Whether a stalled decode was killed by its deadline."""
+    trace: str
+    """The stack at that moment; empty when the process was killed from outside or crashed."""
+
+
+class Beat:
+    """One small file per worker, rewritten as it turns to another item, and one for the stack of a stalled decode."""
+
+    def __init__(self, dataset: Path, worker: str) -> None:
+        folder = dataset / "work" / "beats"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._item = folder / f"{worker}.json"
+        self.trace = folder / f"{worker}.trace"
+
+    def turn_to(self, item: str | None) -> None:
+        """Say which item comes next; None between two units."""
+        self._item.write_text(json.dumps(item), encoding="utf-8")
+
+    def deadline(self, budget_s: float) -> DecodeDeadline:
+        """Return a deadline for decoding one item that leaves its stack here when it fires."""
+        return DecodeDeadline(budget_s, self.trace)
+
+    def last_words(self) -> LastWords:
+        """Read what a dead worker left behind."""
+        item = json.loads(self._item.read_text(encoding="utf-8")) if self._item.is_file() else None
+        trace = self.trace.read_text(encoding="utf-8", errors="replace") if self.trace.is_file() else ""
+        return LastWords(item=item, timed_out=bool(trace.strip()), trace=trace)
+
+    def clear(self) -> None:
+        """Remove the files."""
+        self._item.unlink(missing_ok=True)
+        self.trace.unlink(missing_ok=True)

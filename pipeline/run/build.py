@@ -1,0 +1,218 @@
+"""`hs-data build`: plan -> score -> select -> encode -> finalize -> report, each of which goes on where it stopped."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...manifests import settings
+from ...manifests.errors import DatasetError
+from ...manifests.schema import FRAME_COLUMNS
+from ...manifests.sources import Source
+from ...manifests.storage import digest, read_json
+from ..config import Config
+from ..demo.source import make_demo
+from ..models import registry
+from ..select import select
+from .finalize import Result, write_dataset
+from .ledger import Ledger, read_scores
+from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
+from .pools import Pool, make_pool
+from .progress import Display
+from .restore import restore_commits
+from .supervise import Limits, Supervisor
+from .units import Item, Phase
+
+logger = logging.getLogger(__name__)
+RECYCLE_MB = 3000.0
+"""A worker that ever held more than this is replaced after its unit; measured peak on 1080x1920 is far below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to build, and with how much of which machine."""
+
+    source: Source
+    root: Path
+    dataset: Path
+    preset: str
+    config: Config
+    selection: dict[str, Any]
+    """Limits that `hs-data select` left in the dataset, already in `config`."""
+    built_select: dict[str, Any]
+    """The limits without them."""
+    executor: str = "ray"
+    num_workers: int = 0
+    """0: one per core."""
+    limit: int | None = None
+    shard: tuple[int, int] | None = None
+    only: frozenset[str] | None = None
+    """Only the files with these paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a build did."""
+
+    num_units: int
+    """Units that were really done; 0 when everything was there."""
+    finalized: bool
+    """Whether the dataset's tables are those of this request; False for one shard of several."""
+
+
+class Build:
+    """One run of the pipeline."""
+
+    def __init__(self, request: Request, display: Display) -> None:
+        self._request = request
+        self._display = display
+        self._dataset = request.dataset
+        self._config = request.config
+        self._pool: Pool | None = None
+        self._num_units = 0
+
+    def run(self) -> Outcome:
+        """Run all phases; workers are started by the first phase that has something to do, and stopped at the end."""
+        try:
+            return self._run()
+        finally:
+            if self._pool is not None:
+                self._pool.close()
+
+    def _run(self) -> Outcome:
+        request, config = self._request, self._config
+        for name in config.model_names:
+            registry.require(name, config.models)  # before the first decode, not after an hour of it
+        if request.source.name == "demo":
+            make_demo(request.root)
+        inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+        if request.only is not None:
+            inputs = [item for item in inputs if item["path"] in request.only]
+        restore_commits(self._dataset, config)
+        probed = self._phase("probe", inputs, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
+        checked = {item: refuse_early(receipt, config) for item, receipt in probed.receipts.items()}
+        stretches = score_items(inputs, checked, chunk_s=config.run.chunk_s)
+        scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)
+        clips = self._select(read_scores(scored, self._dataset, stretches))
+        kept = encode_items(clips, stretches, config)
+        encoded = self._phase("encode", kept, config.encode_fingerprint(), most=config.run.shard_mb, weight="mb")
+        if request.shard is not None:
+            return Outcome(num_units=self._num_units, finalized=False)
+        result = Result(
+            source=request.source.name,
+            preset=request.preset,
+            config=config,
+            selection=request.selection,
+            built_select=request.built_select,
+            inputs=inputs,
+            probed=checked,
+            stretches=stretches,
+            scored=scored,
+            clips=clips,
+            encoded=encoded,
+        )
+        return Outcome(num_units=self._num_units, finalized=self._finalize(result))
+
+    def _phase(
+        self, phase: Phase, items: Sequence[Item], fingerprint: str, *, most: float, weight: str = "seconds"
+    ) -> Ledger:
+        """Do what is not done of a phase, and return what is known of all of it."""
+        ledger = Ledger(self._dataset, phase, fingerprint)
+        done = {item["id"] for item in items if item["id"] in ledger.receipts}
+        plan = PlanFile(self._dataset, phase, self._request.shard)
+        units = plan.units(items, done, fingerprint, most=most, weight=weight)
+        self._display.begin(phase, items, len(done))
+        if units:
+            self._num_units += len(units)
+            decode = self._config.decode
+            limits = Limits(
+                min_timeout_s=decode.min_timeout_s, timeout_factor=decode.timeout_factor, recycle_mb=RECYCLE_MB
+            )
+            Supervisor(self._workers(), self._dataset, limits=limits, finished=self._display.advance).run(units)
+            ledger = Ledger(self._dataset, phase, fingerprint)
+        self._display.end()
+        missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
+        if missing:
+            raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
+        return ledger
+
+    def _workers(self) -> Pool:
+        if self._pool is None:
+            setup = {
+                "config": settings.to_table(self._config),
+                "root": str(self._request.root.resolve()),
+                "dataset": str(self._dataset.resolve()),
+            }
+            self._pool = make_pool(self._request.executor, self._request.num_workers or os.cpu_count() or 1, setup)
+        return self._pool
+
+    def _select(self, scores: pa.Table) -> pa.Table:
+        verdicts = select(scores, self._config.select, self._config.crop.policy)
+        for name in verdicts.column_names:
+            scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
+        return scores
+
+    def _finalize(self, result: Result) -> bool:
+        """Write the tables unless those on disk were made of the very same things."""
+        config = settings.to_table(result.config)
+        config.pop("models")  # where weights lie does not change what they make
+        receipts = [
+            [item["id"] for item in result.inputs],
+            sorted(result.scored.receipts),
+            sorted(result.encoded.receipts),
+        ]
+        key = digest("dataset", config, result.selection, result.source, receipts)
+        index = self._dataset / "dataset.json"
+        if not index.is_file() or read_json(index)["key"] != key:
+            write_dataset(self._dataset, result, key)
+        return True
+
+
+def refuse_early(receipt: dict, config: Config) -> dict:
+    """Give a readable file that can never give a clip its reason before anything is decoded."""
+    if receipt["outcome"] != "ok":
+        return receipt
+    video = receipt["video"]
+    if video["audio_codec"] is None:
+        return {**receipt, "outcome": "no_audio_stream", "detail": "the file has no audio stream"}
+    num_frames, least = video["num_frames"], config.tracks.min_clip_s
+    if num_frames < least * 25:
+        detail = f"{num_frames} frames at 25 fps; a clip needs {least:g} s"
+        return {**receipt, "outcome": "too_short", "detail": detail}
+    return receipt
+
+
+def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> list[Item]:
+    """Return the kept clips as items of the encode phase."""
+    video_of = {item["video_id"]: item["video"] for item in stretches}
+    frame_bytes = sum(column.width for name, column in FRAME_COLUMNS.items() if name != "whisper")
+    names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "audio_lead_frames", "clip_class", "verdict"]
+    items = []
+    for row in clips.select([*names, "scores_file", "scores_row"]).to_pylist():
+        if row["verdict"] != "kept":
+            continue
+        items.append(
+            {
+                "id": row["clip_id"],
+                "path": row["path"],
+                "video": video_of[row["video_id"]],
+                "start_frame": row["start_frame"],
+                "scores": row["scores_file"],
+                "row": row["scores_row"],
+                "lead": lead_to_correct(row["audio_lead_frames"], row["clip_class"], config),
+                "seconds": row["num_frames"] / 25,
+                "mb": row["num_frames"] * frame_bytes / 1e6,
+            }
+        )
+    return items
+
+
+def lead_to_correct(lead_frames: float | None, clip_class: str, config: Config) -> float | None:
+    """Return the lead that the stored sound is corrected by, or None where it stays as it is."""
+    if not config.sync.correct or clip_class != "speech" or lead_frames is None:
+        return None
+    return lead_frames if abs(lead_frames) > config.sync.dead_band_frames else None

@@ -1,0 +1,167 @@
+"""What the `build` command does around a build: make the request, try it out, run it, say how it went."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ...manifests import settings
+from ...manifests.dataset import open_dataset
+from ...manifests.errors import ConfigError, HsDataError
+from ...manifests.sources import get_source
+from ...manifests.storage import digest, read_json
+from ..config import Config, resolve
+from ..models import registry
+from ..report.funnel import as_table, funnel, warnings
+from ..report.page import write_report
+from ..report.terminal import funnel_table
+from .build import Build, Request
+from .ledger import total_costs
+from .plan import list_inputs
+from .progress import Display
+
+ESTIMATE_FILES = 50
+
+
+def make_request(
+    *,
+    source: str,
+    output: Path,
+    input_dir: Path | None,
+    preset: str | None,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    executor: str,
+    num_workers: int,
+    limit: int | None,
+    shard: str | None,
+) -> Request:
+    """Turn command-line words into a request.
+
+    Raises:
+        ConfigError: a word that cannot be used, or an output folder that holds something else.
+    """
+    known = get_source(source)
+    if known.needs_input and input_dir is None:
+        raise ConfigError(f"--source {source}: needs --input DIR. Expected:\n{known.layout.strip()}")
+    root = input_dir or output / "demo_videos"
+    _check_output(output, root)
+    selection = saved_selection(output)
+    layers: dict[str, Any] = {
+        "preset": preset or known.preset,
+        "source": known.defaults,
+        "file": config_file,
+        "assignments": assignments,
+    }
+    return Request(
+        source=known,
+        root=root,
+        dataset=output,
+        preset=preset or known.preset,
+        config=resolve(**layers, saved=selection),
+        selection=selection,
+        built_select=settings.to_table(resolve(**layers, saved={}).select),
+        executor=executor,
+        num_workers=num_workers,
+        limit=limit,
+        shard=_parse_shard(shard),
+    )
+
+
+def saved_selection(dataset: Path) -> dict[str, Any]:
+    """Return the limits that `hs-data select` left in a dataset, as a settings table."""
+    index = dataset / "dataset.json"
+    return read_json(index).get("selection", {}) if index.is_file() else {}
+
+
+def _check_output(output: Path, root: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: is a file; name a folder")
+    if output.is_dir() and output.resolve() == root.resolve():
+        raise ConfigError(f"--output {output}: is the input folder; name another one")
+    strange = [p.name for p in output.iterdir() if not p.name.startswith(".")] if output.is_dir() else []
+    if strange and not {"work", "dataset.json", "demo_videos"} & set(strange):
+        raise ConfigError(f"--output {output}: holds other things ({sorted(strange)[0]}, ...); name an empty folder")
+
+
+def _parse_shard(word: str | None) -> tuple[int, int] | None:
+    if word is None:
+        return None
+    part, _, total = word.partition("/")
+    if not (part.isdigit() and total.isdigit() and 1 <= int(part) <= int(total)):
+        raise ConfigError(f"--shard {word}: write i/n with 1 <= i <= n, for example 3/16")
+    return int(part), int(total)
+
+
+def dry_run(request: Request) -> dict[str, Any]:
+    """Say what a build would do; nothing is written and nothing decoded."""
+    models = {name: str(registry.find(name, request.config.models) or "missing") for name in request.config.model_names}
+    facts: dict[str, Any] = {"source": request.source.name, "input": str(request.root), "preset": request.preset}
+    if request.source.name != "demo":
+        inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+        total = sum(item["size_bytes"] for item in inputs)
+        facts |= {"files": len(inputs), "gigabytes": round(total / 1e9, 3)}
+    return facts | {"output": str(request.dataset), "finished": (request.dataset / "dataset.json").is_file(), **models}
+
+
+def estimate(request: Request, console: Console) -> dict[str, Any]:
+    """Build a sample of the files in a temporary folder and extrapolate hours, disk and yield to all of them."""
+    inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+    sample = sorted(inputs, key=lambda item: digest("estimate", item["path"]))[:ESTIMATE_FILES]
+    with tempfile.TemporaryDirectory(prefix="hs-data-estimate-") as folder:
+        trial = replace(request, dataset=Path(folder), only=frozenset(item["path"] for item in sample), shard=None)
+        Build(trial, Display(console)).run()
+        dataset = open_dataset(Path(folder))
+        costs = total_costs(Path(folder))
+    stages = {name: seconds for name, seconds in costs.items() if not name.endswith("footage_s")}
+    scale = sum(i["size_bytes"] for i in inputs) / max(1, sum(i["size_bytes"] for i in sample))
+    counts = dataset.index["counts"]
+    shard_bytes = sum(shard["bytes"] for shard in dataset.index["shards"])
+    return {
+        "files": len(inputs),
+        "files_tried": len(sample),
+        "core_hours": round(sum(stages.values()) * scale / 3600, 3),
+        "core_hours_by_stage": {name: round(s * scale / 3600, 4) for name, s in stages.items()},
+        "disk_gigabytes": round(shard_bytes * scale / 1e9, 3),
+        "kept_hours": round(counts["encoded_frames"] / 25 * scale / 3600, 3),
+        "kept_share_of_candidates": round(counts["kept"] / max(1, counts["candidates"]), 3),
+    }
+
+
+def build(request: Request, console: Console) -> dict[str, Any]:
+    """Build, write the report, and show the funnel.
+
+    Returns:
+        The funnel and the counts as JSON values.
+
+    Raises:
+        HsDataError: nothing was kept, or too many inputs ended in an internal error.
+    """
+    outcome = Build(request, Display(console)).run()
+    if not outcome.finalized:
+        console.print("this part is done; when all are, run the same command once without --shard", highlight=False)
+        return {"units": outcome.num_units, "finalized": False}
+    dataset = open_dataset(request.dataset)
+    page = write_report(dataset, total_costs(request.dataset))
+    stages = funnel(dataset)
+    console.print(funnel_table(stages))
+    for warning in warnings(stages, dataset):
+        console.print(f"[yellow]note[/] {warning}", highlight=False, soft_wrap=True)
+    counts = dataset.index["counts"]
+    kept = f"{counts['encoded']} clips, {counts['encoded_frames'] / 25:.1f} s"
+    console.print(f"dataset: {request.dataset} ({kept})\npage: {page}", highlight=False, soft_wrap=True)
+    _judge(dataset.index["counts"], stages, request.config)
+    return {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts, "funnel": as_table(stages)}
+
+
+def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> None:
+    losses = {loss.reason: loss.number for stage in stages for loss in stage.losses}
+    errors = losses.get("internal_error", 0)
+    if errors > config.run.max_error_rate * max(1, counts["inputs"] + counts["candidates"]):
+        raise HsDataError(f"{errors} internal errors, above run.max_error_rate; see `hs-data why` and report them")
+    if counts["kept"] == 0:
+        top = max(losses, key=lambda reason: losses[reason], default="no input")
+        raise HsDataError(f"no clip was kept; the most frequent reason is {top}; see `hs-data report`")

@@ -1,0 +1,196 @@
+"""Finalize: the ledgers of all phases become the tables and the index of a dataset, written last and atomically."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...manifests import settings
+from ...manifests.errors import DatasetError
+from ...manifests.records import unpack
+from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
+from ...manifests.storage import atomic_path, write_json
+from ..config import Config
+from ..models import registry
+from .ledger import Ledger
+from .units import Item
+
+Row = dict[str, Any]
+TABLE_ROW_GROUP = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Everything that the phases found out."""
+
+    source: str
+    preset: str
+    config: Config
+    inputs: Sequence[Item]
+    probed: Mapping[str, Row]
+    stretches: Sequence[Item]
+    scored: Ledger
+    selection: Row
+    """Limits that `hs-data select` left, to be left for the next build too."""
+    built_select: Row
+    """The limits without them."""
+    clips: pa.Table
+    """Scores and verdicts, and where the scores lie."""
+    encoded: Ledger
+
+
+def write_dataset(dataset: Path, result: Result, key: str) -> None:
+    """Write `clips.parquet`, `videos.parquet` and, last of all, `dataset.json`.
+
+    Raises:
+        DatasetError: an input or a candidate is not accounted for; a bug of ours, and nothing is written.
+    """
+    clips = join_shards(result.clips, result.encoded.receipts, result.encoded)
+    videos = video_rows(result, clips)
+    counts = count(videos, clips)
+    if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
+        raise DatasetError(f"{dataset}: candidates are not all accounted for ({counts}); report this")
+    write_table(dataset / "clips.parquet", clips)
+    write_table(dataset / "videos.parquet", videos)
+    write_json(dataset / "dataset.json", _index(result, clips, counts, key))
+
+
+def join_shards(clips: pa.Table, receipts: Mapping[str, Row], encoded: Ledger) -> pa.Table:
+    """Add to each clip where its latents lie; a kept clip that could not be encoded is dropped with that reason."""
+    rows = clips.select([name for name in clips.column_names if name in _JOINED or name == "clip_id"]).to_pylist()
+    for row in rows:
+        receipt = receipts.get(row["clip_id"])
+        if row["verdict"] == "kept" and receipt is not None:
+            row.update(_joined(row["clip_id"], receipt, encoded))
+    columns = {name: clips[name] for name in clips.column_names if name in CLIP_SCHEMA.names}
+    for name in _JOINED:
+        columns[name] = pa.chunked_array([pa.array([row.get(name) for row in rows], CLIP_SCHEMA.field(name).type)])
+    return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
+
+
+_JOINED = (
+    *("verdict", "reason", "value", "threshold", "failures"),
+    *("audio_shift_samples", "residual_lead_ms", "detail", "shard", "row_group"),
+)
+
+
+def _joined(clip_id: str, receipt: Row, encoded: Ledger) -> Row:
+    found: Row = {name: receipt.get(name) for name in ("audio_shift_samples", "residual_lead_ms", "detail")}
+    if receipt.get("reason"):
+        failure = {name: receipt.get(name) for name in ("reason", "value", "threshold")}
+        verdict = "error" if receipt["reason"] == "internal_error" else "dropped"
+        return {**found, **failure, "verdict": verdict, "failures": [failure]}
+    file = encoded.file_of(clip_id)
+    assert file is not None  # a receipt without a reason has rows
+    return {**found, "shard": file["path"], "row_group": receipt["row_group"]}
+
+
+def video_rows(result: Result, clips: pa.Table) -> list[Row]:
+    """Return one row per input file, in the order of their paths."""
+    num_clips = Counter(clips["video_id"].to_pylist())
+    num_kept = Counter(clips.filter(pc.field("verdict") == "kept")["video_id"].to_pylist())
+    has_face = set(clips.filter(pc.field("track").is_valid())["video_id"].to_pylist())
+    by_video: dict[str, list[Item]] = {}
+    for item in result.stretches:
+        by_video.setdefault(item["video_id"], []).append(item)
+    first_path = {items[0]["video_id"]: items[0]["path"] for items in by_video.values()}
+    rows = []
+    for source in result.inputs:
+        receipt = result.probed[source["id"]]
+        row: Row = {name: source[name] for name in ("path", "source", "size_bytes")}
+        row |= {"outcome": receipt["outcome"], "detail": receipt.get("detail"), "num_clips": 0, "num_kept": 0}
+        video_id = receipt.get("video_id")
+        if "video" in receipt:
+            row |= _streams(receipt) | {"video_id": video_id}
+        if video_id in first_path and first_path[video_id] != source["path"]:
+            row |= {"outcome": "duplicate", "detail": f"same content as {first_path[video_id]}"}
+        elif video_id in by_video:
+            row |= _scored(by_video[video_id], result.scored, has_face=video_id in has_face)
+            row |= {"num_clips": num_clips[video_id], "num_kept": num_kept[video_id]}
+        rows.append(row)
+    return rows
+
+
+def _streams(receipt: Row) -> Row:
+    video = unpack(receipt["video"])
+    row = {name: getattr(video, name) for name in VIDEO_SCHEMA.names if hasattr(video, name)}
+    for name in ("duration_s", "audio_start_s", "audio_duration_s"):
+        row[name] = float(row[name])
+    return {**row, "video_start_s": float(video.start_s)}
+
+
+def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
+    receipts = [scored.receipts[item["id"]] for item in items]
+    bad = next((receipt for receipt in receipts if receipt["outcome"] != "ok"), None)
+    cuts = [
+        (frame, score)
+        for r in receipts
+        for frame, score in zip(r.get("cuts", []), r.get("cut_scores", []), strict=True)
+    ]
+    row: Row = {
+        "chunks": [item["start_frame"] for item in items],
+        "cuts_s": [frame / 25 for frame, _ in cuts],
+        "cut_scores": [score for _, score in cuts],
+        "num_decoded": sum(receipt.get("num_decoded", 0) for receipt in receipts),
+        "num_decode_errors": sum(receipt.get("num_decode_errors", 0) for receipt in receipts),
+    }
+    if bad is not None:
+        return {**row, "outcome": bad["outcome"], "detail": bad.get("detail")}
+    return {**row, "outcome": "ok" if has_face else "no_face"}
+
+
+def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
+    """Return the counts that a dataset states of itself."""
+    verdicts = Counter(clips["verdict"].to_pylist())
+    kept = clips.filter(pc.field("verdict") == "kept")
+    frames = kept.filter(pc.field("shard").is_valid())["num_frames"].to_pylist()
+    return {
+        "inputs": len(videos),
+        "inputs_ok": sum(row["outcome"] == "ok" for row in videos),
+        "candidates": len(clips),
+        "kept": verdicts["kept"],
+        "dropped": verdicts["dropped"],
+        "errors": verdicts["error"],
+        "encoded": len(frames),
+        "encoded_frames": sum(frames),
+    }
+
+
+def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
+    encoded = clips.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
+    used = Counter(encoded["shard"].to_pylist())
+    files = {file["path"]: file for file in result.encoded.files(encoded["clip_id"].to_pylist())}
+    models = [registry.get(name) for name in result.config.model_names]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "hs_data_version": metadata.version("hs-data"),
+        "key": key,
+        "source": result.source,
+        "preset": result.preset,
+        "config": settings.to_table(result.config),
+        "selection": result.selection,
+        "built_select": result.built_select,
+        "fingerprints": {
+            "score": result.config.score_fingerprint(),
+            "encode": result.config.encode_fingerprint(),
+        },
+        "models": [{"name": m.name, "sha256": m.sha256, "licence": m.licence} for m in models],
+        "counts": counts,
+        "shards": [
+            {**{name: files[path][name] for name in ("path", "sha256", "bytes", "rows")}, "clips": used[path]}
+            for path in sorted(used)
+        ],
+    }
+
+
+def write_table(path: Path, rows: pa.Table | Sequence[Row]) -> None:
+    """Write one of the tables atomically; rows of plain values are those of `videos.parquet`."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=TABLE_ROW_GROUP)

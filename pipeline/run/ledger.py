@@ -1,0 +1,92 @@
+"""The ledger: what is known of every item, read from the commit log, the quarantine and a dataset finished before."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...manifests.commits import Commit, CommitLog
+from ...manifests.schema import SCORE_SCHEMA
+from .supervise import Quarantine
+from .units import Item, Phase
+
+Receipt = dict[str, Any]
+
+
+class Ledger:
+    """Receipts by item, of one phase under one fingerprint."""
+
+    def __init__(self, dataset: Path, phase: Phase, fingerprint: str) -> None:
+        self._dataset = dataset
+        self._phase: Phase = phase
+        self._commits = list(CommitLog(dataset).load(phase, fingerprint))
+        self.receipts: dict[str, Receipt] = {}
+        self._commit_of: dict[str, Commit] = {}
+        for commit in self._commits:
+            for item, receipt in commit.receipts.items():
+                self.receipts[item] = receipt
+                self._commit_of[item] = commit
+        for item, entry in Quarantine(dataset).load(phase).items():
+            reason = {"outcome": entry["reason"], "reason": entry["reason"], "detail": entry["detail"]}
+            self.receipts.setdefault(item, reason)
+
+    def file_of(self, item: str) -> dict[str, Any] | None:
+        """Return the file that holds an item's rows."""
+        commit = self._commit_of.get(item)
+        return None if commit is None else commit.file
+
+    def files(self, items: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the files that hold rows of these items, each once, by path."""
+        found = {file["path"]: file for item in items if (file := self.file_of(item)) is not None}
+        return [found[path] for path in sorted(found)]
+
+
+def total_costs(dataset: Path) -> dict[str, float]:
+    """Return CPU seconds by stage, and footage seconds, over all that was ever committed."""
+    total: dict[str, float] = {}
+    for phase in ("probe", "score", "encode"):
+        for commit in CommitLog(dataset).load(phase):
+            for name, seconds in commit.costs.items():
+                label = f"{phase}: {name}"
+                total[label] = total.get(label, 0.0) + seconds
+    return total
+
+
+def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Table:
+    """Return the candidate clips of the scored stretches, ordered by path and place, with two columns of our own.
+
+    `scores_file` and `scores_row` say where a row lies. Paths are those of today, for a file may have been renamed.
+    """
+    today = {item["video_id"]: item for item in items}
+    tables = [_with_place(dataset, file["path"]) for file in ledger.files([item["id"] for item in items])]
+    empty = _with_columns(SCORE_SCHEMA.empty_table(), "", 0)
+    table = pa.concat_tables(tables) if tables else empty
+    table = table.filter(pc.field("video_id").isin(list(today)))
+    table = table.take(pa.array(list(_first_of_each(table["clip_id"].to_pylist())), pa.int64()))
+    for name in ("path", "source", "identity"):
+        values = pa.array([today[video][name] for video in table["video_id"].to_pylist()], pa.string())
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(name), values)
+    keys = [(name, "ascending") for name in ("path", "start_frame", "track", "clip_id")]
+    return table.sort_by(keys)
+
+
+def _first_of_each(ids: Sequence[str]) -> Iterator[int]:
+    seen: set[str] = set()
+    for place, clip_id in enumerate(ids):
+        if clip_id not in seen:
+            seen.add(clip_id)
+            yield place
+
+
+def _with_place(dataset: Path, path: str) -> pa.Table:
+    table = pq.read_table(dataset / path, schema=SCORE_SCHEMA)
+    return _with_columns(table, path, len(table))
+
+
+def _with_columns(table: pa.Table, path: str, num_rows: int) -> pa.Table:
+    table = table.append_column("scores_file", pa.array([path] * num_rows, pa.string()))
+    return table.append_column("scores_row", pa.array(range(num_rows), pa.int64()))

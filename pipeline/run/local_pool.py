@@ -1,0 +1,119 @@
+"""Workers as child processes that speak JSON lines over pipes: no Ray, no pickles, and a crash stays a child's."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from .pools import Event, environment
+from .units import Unit
+from .work import Done
+
+
+class LocalPool:
+    """`num_workers` children of this process."""
+
+    def __init__(self, num_workers: int, setup: dict[str, Any]) -> None:
+        self._setup = setup
+        self._answers: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
+        self._num_started = 0
+        self._children = [self._start() for _ in range(num_workers)]
+
+    def idle(self) -> bool:
+        """Tell whether a worker is free."""
+        return any(child.unit is None for child in self._children)
+
+    def submit(self, unit: Unit) -> str:
+        """Give a unit to a free worker and return the worker's name."""
+        child = next(child for child in self._children if child.unit is None)
+        child.unit = unit
+        child.send(unit.to_table())
+        return child.name
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Wait for events, at most this long."""
+        try:
+            child, line = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            return []
+        unit, child.unit = child.unit, None
+        if line is None:
+            if child not in self._children:  # recycled on purpose
+                return []
+            self._replace(child)
+            return [Event(worker=child.name, unit=unit)] if unit is not None else []
+        assert unit is not None
+        answer = json.loads(line)
+        if "done" in answer:
+            return [Event(worker=child.name, unit=unit, done=Done(**answer["done"]))]
+        return [Event(worker=child.name, unit=unit, failed=answer["failed"], fatal=answer["fatal"])]
+
+    def kill(self, worker: str) -> None:
+        """Kill a worker; its end is reported by `wait`."""
+        self._named(worker).process.kill()
+
+    def recycle(self, worker: str) -> None:
+        """Replace an idle worker."""
+        child = self._named(worker)
+        self._replace(child)
+        child.stop()
+
+    def close(self) -> None:
+        """Stop all workers at once."""
+        for child in self._children:
+            child.stop()
+        self._children = []
+
+    def _named(self, worker: str) -> "_Child":
+        return next(child for child in self._children if child.name == worker)
+
+    def _replace(self, child: "_Child") -> None:
+        self._children[self._children.index(child)] = self._start()
+
+    def _start(self) -> "_Child":
+        self._num_started += 1
+        return _Child(f"local-{os.getpid()}-{self._num_started}", self._setup, self._answers)
+
+
+class _Child:
+    """One worker process, and the thread that waits for its answers."""
+
+    def __init__(self, name: str, setup: dict[str, Any], answers: "queue.Queue[tuple[_Child, str | None]]") -> None:
+        self.name = name
+        self.unit: Unit | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hs_data.pipeline.run.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(os.environ),
+            text=True,
+        )
+        self.send({"setup": setup, "name": name})
+        threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
+
+    def send(self, table: dict[str, Any]) -> None:
+        """Send one line; a child that is gone is noticed by its listener."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(table) + "\n")
+            self.process.stdin.flush()
+
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def _listen(self, answers: "queue.Queue[tuple[_Child, str | None]]") -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                answers.put((self, line))
+        self.process.wait()
+        answers.put((self, None))

@@ -1,0 +1,67 @@
+"""Pools of workers: the same `Worker` in child processes of our own, or in Ray actors on any number of machines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .units import Unit
+from .work import Done
+
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+"""Workers are one per core; numerics must not depend on how many cores a machine has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What became of a unit: `done`, or `failed` with the exception's text, or neither when its worker died."""
+
+    worker: str
+    unit: Unit
+    done: Done | None = None
+    failed: str | None = None
+    fatal: bool = False
+    """Whether the failure is one that no other unit would escape: a missing model, a full disk."""
+
+
+class Pool(Protocol):
+    """Workers that take units and tell what became of them."""
+
+    def idle(self) -> bool:
+        """Tell whether a worker is free."""
+        ...
+
+    def submit(self, unit: Unit) -> str:
+        """Give a unit to a free worker and return the worker's name."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Wait for events, at most this long; a dead worker is replaced before its event is returned."""
+        ...
+
+    def kill(self, worker: str) -> None:
+        """Kill a worker that is overdue; `wait` then reports it as dead."""
+        ...
+
+    def recycle(self, worker: str) -> None:
+        """Replace an idle worker by a fresh process."""
+        ...
+
+    def close(self) -> None:
+        """Stop all workers at once."""
+        ...
+
+
+def environment(base: Mapping[str, str]) -> dict[str, str]:
+    """Return a worker's environment: the driver's, one thread each."""
+    return {**base, **THREADS}
+
+
+def make_pool(executor: str, num_workers: int, setup: dict[str, Any]) -> Pool:
+    """Start a pool; the module that imports Ray is loaded only for `ray`."""
+    if executor == "ray":
+        from .ray_pool import RayPool  # noqa: PLC0415
+
+        return RayPool(num_workers, setup)
+    from .local_pool import LocalPool  # noqa: PLC0415
+
+    return LocalPool(num_workers, setup)

@@ -1,0 +1,106 @@
+"""`hs-data select`: other limits on the scores of a finished dataset, in seconds and without decoding."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...manifests import settings
+from ...manifests.dataset import open_dataset
+from ...manifests.errors import ConfigError
+from ...manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA
+from ...manifests.storage import write_json
+from ..config import Config
+from ..select import SelectConfig, select
+from .finalize import count, write_table
+
+PLACE = ("audio_shift_samples", "residual_lead_ms", "shard", "row_group")
+
+
+def reselect(
+    path: Path, *, assignments: Sequence[str], config_file: Path | None, reset: bool, dry_run: bool
+) -> dict[str, Any]:
+    """Judge every candidate again and rewrite `clips.parquet` and `dataset.json`.
+
+    Returns:
+        Counts before and after, and how many verdicts changed, by reason.
+
+    Raises:
+        ConfigError: a setting outside `select`, or none at all.
+    """
+    dataset = open_dataset(path)
+    saved = {} if reset else dataset.index.get("selection", {})
+    file = settings.load_toml(config_file) if config_file else {}
+    changes = settings.merge(saved, file, settings.parse_assignments(list(assignments)))
+    if set(changes) - {"select"}:
+        raise ConfigError(f"{', '.join(sorted(set(changes) - {'select'}))}: only select.* can change without scoring")
+    if not changes and not reset:
+        raise ConfigError("nothing to change; give --set select.KEY=VALUE, --config F.toml or --reset")
+    built = dataset.index.get("built_select", dataset.index["config"]["select"])
+    limits = settings.build(SelectConfig, settings.merge(built, changes.get("select", {})), path="select.")
+    before = dataset.clips()
+    after = judge_again(before, limits, dataset.index["config"]["crop"]["policy"])
+    summary = _compare(before, after)
+    if not dry_run:
+        config = replace(settings.build(Config, dataset.index["config"]), select=limits)
+        videos = dataset.videos().to_pylist()
+        _write(path, dataset.index, config, after, videos, changes, built)
+    return summary
+
+
+def judge_again(clips: pa.Table, limits: SelectConfig, policy: str) -> pa.Table:
+    """Return the clip table with new verdicts; a clip that is on disk keeps its place, kept or not.
+
+    A clip that failed while it was encoded (an error, a correction that did not hold) stays as it is.
+    """
+    verdicts = select(clips.select(SCORE_SCHEMA.names), limits, policy)
+    rows = clips.select([field.name for field in CLIP_SCHEMA if field.name not in SCORE_SCHEMA.names]).to_pylist()
+    for row, new in zip(rows, verdicts.to_pylist(), strict=True):
+        failed_encoding = row["reason"] in ("sync_fix_failed", "latent_nan") or row["verdict"] == "error"
+        if not (failed_encoding and new["verdict"] == "kept"):
+            row.update(new)
+    columns = {name: clips[name] for name in SCORE_SCHEMA.names}
+    for field in CLIP_SCHEMA:
+        if field.name not in columns:
+            columns[field.name] = pa.chunked_array([pa.array([row[field.name] for row in rows], field.type)])
+    return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
+
+
+def _compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
+    names = ("verdict", "reason", "shard")
+    old, new = (t.select(list(names)).to_pylist() for t in (before, after))
+    newly_kept = [n for o, n in zip(old, new, strict=True) if n["verdict"] == "kept" != o["verdict"]]
+    newly_dropped = [n for o, n in zip(old, new, strict=True) if o["verdict"] == "kept" != n["verdict"]]
+    return {
+        "kept_before": sum(row["verdict"] == "kept" for row in old),
+        "kept_now": sum(row["verdict"] == "kept" for row in new),
+        "newly_kept": len(newly_kept),
+        "to_encode": sum(row["verdict"] == "kept" and row["shard"] is None for row in new),
+        "newly_dropped": dict(Counter(row["reason"] for row in newly_dropped)),
+    }
+
+
+def _write(
+    path: Path,
+    index: dict[str, Any],
+    config: Config,
+    clips: pa.Table,
+    videos: list[dict[str, Any]],
+    changes: dict[str, Any],
+    built: dict[str, Any],
+) -> None:
+    kept = Counter(
+        row["video_id"] for row in clips.select(["video_id", "verdict"]).to_pylist() if row["verdict"] == "kept"
+    )
+    for video in videos:
+        if video["num_clips"]:
+            video["num_kept"] = kept[video["video_id"]]
+    write_table(path / "clips.parquet", clips)
+    write_table(path / "videos.parquet", videos)
+    # Another key than any build's: the next build finalizes anew, with what is newly encoded.
+    index |= {"key": "selected", "config": settings.to_table(config), "counts": count(videos, clips)}
+    index |= {"selection": changes, "built_select": built}
+    write_json(path / "dataset.json", index)

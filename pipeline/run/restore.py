@@ -1,0 +1,61 @@
+"""Restore: a finished dataset whose `work/` was deleted still knows what is done; say so again as commits."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...manifests.commits import Commit, CommitLog
+from ...manifests.schema import SCORE_SCHEMA
+from ...manifests.storage import create_if_absent, read_json, sha256_file
+from ..config import Config
+
+UNIT = "restored"
+
+
+def restore_commits(dataset: Path, config: Config) -> None:
+    """Write the score and encode commits of a finished dataset anew, if its commit log is gone.
+
+    Only what was made with the same settings is taken; the files themselves are hashed again by the probe phase.
+    """
+    index_path = dataset / "dataset.json"
+    if not index_path.is_file() or (dataset / "work" / "commits").exists():
+        return
+    index = read_json(index_path)
+    log = CommitLog(dataset)
+    clips = pq.read_table(dataset / "clips.parquet")
+    if index["fingerprints"]["score"] == config.score_fingerprint():
+        _restore_scores(dataset, log, clips, config.score_fingerprint())
+    if index["fingerprints"]["encode"] == config.encode_fingerprint():
+        for shard in index["shards"]:
+            _restore_shard(log, clips, shard, config.encode_fingerprint())
+
+
+def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint: str) -> None:
+    path = dataset / "work" / "scores" / f"{UNIT}.parquet"
+    scores = clips.select(SCORE_SCHEMA.names)
+    create_if_absent(path, lambda temporary: pq.write_table(scores, temporary, compression="zstd"))
+    receipts: dict[str, dict[str, Any]] = {}
+    for video in pq.read_table(dataset / "videos.parquet").to_pylist():
+        for place, start in enumerate(video["chunks"] or []):
+            outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]
+            receipt = {"outcome": outcome, "detail": video["detail"]}
+            if place == 0:  # what was counted over the whole file is told once
+                receipt |= {name: video[name] for name in ("num_decoded", "num_decode_errors", "cut_scores")}
+                receipt["cuts"] = [round(time * 25) for time in video["cuts_s"]]
+            receipts[f"{video['video_id']}-{start}"] = receipt
+    file = {"path": path.relative_to(dataset).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    log.add(Commit(phase="score", unit=UNIT, fingerprint=fingerprint, receipts=receipts, file=file))
+
+
+def _restore_shard(log: CommitLog, clips: pa.Table, shard: dict[str, Any], fingerprint: str) -> None:
+    rows = clips.filter(pc.field("shard") == shard["path"])
+    names = ["row_group", "audio_shift_samples", "residual_lead_ms"]
+    receipts = {
+        row["clip_id"]: {name: row[name] for name in names} for row in rows.select(["clip_id", *names]).to_pylist()
+    }
+    file = {name: shard[name] for name in ("path", "sha256", "bytes", "rows")}
+    unit = Path(shard["path"]).stem
+    log.add(Commit(phase="encode", unit=unit, fingerprint=fingerprint, receipts=receipts, file=file))

@@ -1,0 +1,187 @@
+"""A worker's side of a run: do a unit, put its data on disk, commit it. Knows nothing of Ray or of other workers."""
+
+import logging
+import resource
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...manifests import settings
+from ...manifests.commits import Commit, CommitLog
+from ...manifests.errors import DatasetError, HsDataError, MediaError
+from ...manifests.records import pack
+from ...manifests.schema import SCORE_SCHEMA
+from ...manifests.shards import Shard
+from ...manifests.storage import create_if_absent, sha256_file
+from ..config import Config
+from ..costs import Costs
+from ..encode import Encoder
+from ..media.probe import probe
+from ..score import Scorer
+from .beat import Beat
+from .units import Item, Unit, encode_item, score_item
+
+logger = logging.getLogger(__name__)
+Receipts = dict[str, dict[str, Any]]
+PROBE_BYTES_PER_S = 5e6
+"""A probe reads the file twice; slower than this for longer than the least time-out, it has stalled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a worker needs to know once."""
+
+    config: dict[str, Any]
+    """The resolved settings as tables."""
+    root: str
+    """The source folder."""
+    dataset: str
+    """The output folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A unit that is committed: a few numbers for the display."""
+
+    unit_id: str
+    seconds: float
+    outcomes: dict[str, int]
+    """Items by outcome: `ok` or a reason."""
+    cpu_s: dict[str, float]
+    memory_mb: float
+    """Largest memory the worker ever had."""
+
+
+class Worker:
+    """Does units of any phase; the models of a phase are loaded at its first unit and kept."""
+
+    def __init__(self, setup: Setup, name: str) -> None:
+        # One worker per core: threads inside a worker would only fight over it, and sums would depend on their number.
+        cv2.setNumThreads(1)
+        pa.set_cpu_count(1)
+        self._config = settings.build(Config, setup.config)
+        self._root, self._dataset = Path(setup.root), Path(setup.dataset)
+        self._commits = CommitLog(self._dataset)
+        self._beat = Beat(self._dataset, name)
+        self._scorer: Scorer | None = None
+        self._encoder: Encoder | None = None
+
+    def run(self, unit: Unit) -> Done:
+        """Do a unit and commit it. A unit of one item never fails through the item: its receipt says `internal_error`.
+
+        Raises:
+            HsDataError, OSError: the worker cannot go on (a model is missing, the disk is full); what one item does
+                wrong is in its receipt instead.
+        """
+        costs = Costs()
+        do: Callable[[Unit, Costs], tuple[Receipts, dict[str, Any] | None]]
+        do = {"probe": self._probe, "score": self._score, "encode": self._encode}[unit.phase]
+        receipts, file = do(unit, costs)
+        table = costs.as_table()
+        spent = {**table, "footage_s": round(unit.seconds, 3)}
+        commit = Commit(
+            phase=unit.phase,
+            unit=unit.unit_id,
+            fingerprint=unit.fingerprint,
+            receipts=receipts,
+            file=file,
+            costs=spent,
+        )
+        self._commits.add(commit)
+        self._beat.turn_to(None)
+        outcomes: dict[str, int] = {}
+        for receipt in receipts.values():
+            outcome = receipt.get("outcome") or receipt.get("reason") or "ok"
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Done(
+            unit_id=unit.unit_id, seconds=unit.seconds, outcomes=outcomes, cpu_s=table, memory_mb=round(memory_mb, 1)
+        )
+
+    def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
+        def one(item: Item) -> dict[str, Any]:
+            path = self._root / item["path"]
+            budget_s = max(self._config.decode.min_timeout_s, item["size_bytes"] / PROBE_BYTES_PER_S)
+            with costs.stage("probe"), self._beat.deadline(budget_s):
+                try:
+                    video_id = sha256_file(path)
+                    return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
+                except MediaError as error:
+                    return {"outcome": error.reason, "detail": error.detail}
+                except OSError as error:
+                    return {"outcome": "unavailable", "detail": error.strerror or str(error)}
+
+        return {item["id"]: self._guarded(item, one) for item in unit.items}, None
+
+    def _score(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any]]:
+        self._scorer = scorer = self._scorer or Scorer(self._config)
+        rows: list[dict[str, Any]] = []
+
+        def one(item: Item) -> dict[str, Any]:
+            stretch = score_item(item)
+            scored = scorer.score(stretch, self._root, costs, self._beat.deadline(self._budget(stretch.duration_s)))
+            rows.extend(scored.rows)
+            return {**scored.receipt, "num_clips": len(scored.rows)}
+
+        receipts = {item["id"]: self._guarded(item, one) for item in unit.items}
+        table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
+        path = Path("work") / "scores" / f"{unit.unit_id}.parquet"
+        return receipts, self._publish(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any] | None]:
+        self._encoder = encoder = self._encoder or Encoder(self._config)
+        items = [encode_item(item, self._dataset) for item in unit.items]
+        receipts: Receipts = {}
+
+        def write(temporary: Path) -> None:
+            deadline = self._beat.deadline(self._budget(unit.seconds))
+            turns = self._beat.turn_to
+            receipts.update(encoder.encode(items, self._root, temporary, costs, deadline, turns))
+
+        path = Path("shards") / f"{unit.unit_id}.parquet"
+        try:
+            file = self._publish(path, write)
+        except (HsDataError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if len(items) > 1:  # the run splits the unit and finds the clip
+                raise
+            logger.exception("%s: internal error", items[0].path)
+            return {items[0].clip_id: _internal_error("reason", error)}, None
+        shard = Shard(self._dataset / path)
+        if shard.num_rows != sum(i.num_frames for i in items if "row_group" in receipts[i.clip_id]):
+            raise DatasetError(
+                f"{path}: holds {shard.num_rows} frames, not those of its clips; remove it and run again"
+            )
+        return receipts, {**file, "rows": shard.num_rows, "row_groups": shard.num_row_groups}
+
+    def _guarded(self, item: Item, one: Callable[[Item], dict[str, Any]]) -> dict[str, Any]:
+        """Do one item; what it raises unexpectedly is recorded with it, and the unit goes on."""
+        self._beat.turn_to(item["id"])
+        try:
+            return one(item)
+        except (HsDataError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            logger.exception("%s: internal error", item["path"])
+            return _internal_error("outcome", error)
+
+    def _budget(self, duration_s: float) -> float:
+        return max(self._config.decode.min_timeout_s, self._config.decode.timeout_factor * duration_s)
+
+    def _publish(self, path: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+        """Put a file on disk, once: the same unit gives the same bytes, so an earlier attempt's file is as good."""
+        whole = self._dataset / path
+        create_if_absent(whole, write)
+        return {"path": path.as_posix(), "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
+
+
+def _internal_error(field: str, error: Exception) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))
+    return {field: "internal_error", "detail": f"{type(error).__name__}: {error}", "traceback": trace}

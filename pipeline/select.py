@@ -1,0 +1,193 @@
+"""Select: scores and rules in, verdicts out. No decoding, no model: moving a threshold takes seconds."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ..manifests.schema import VERDICT_FIELDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """What a clip must be like. A limit of 0 (or 180 degrees) lets everything through."""
+
+    min_clip_s: float = 3.0
+    """Shortest clip."""
+    min_face_px: float = 96.0
+    """Shortest face in the clip, px (5th percentile of the box height)."""
+    max_outside_share: float = 0.25
+    """Largest share of the crop that may lie outside the picture."""
+    max_height_ratio: float = 1.4
+    """Tallest over shortest face; above, one fixed-height crop does not fit (HighSync)."""
+    max_yaw_deg: float = 60.0
+    """Largest turn of the head (95th percentile; needs landmarks)."""
+    max_pitch_deg: float = 45.0
+    """Largest nod of the head (95th percentile; needs landmarks)."""
+    max_faces: int = 1
+    """People of similar size in the shot; more, and the speaker is not known without a trusted sync network."""
+    min_sharpness: float = 15.0
+    """Variance of the Laplacian of the face at 192 px."""
+    min_brightness: float = 25.0
+    """Mean grey level of the face, 0-255."""
+    max_brightness: float = 235.0
+    """Mean grey level of the face, 0-255."""
+    min_motion: float = 0.02
+    """Mean change of the mouth picture from frame to frame, grey levels; a still picture has 0."""
+    max_padded_audio_s: float = 0.2
+    """Stretch of the clip that the audio stream does not cover."""
+    min_speech_share: float = 0.25
+    """Share of frames with speech; less, and the clip counts as silent."""
+    silent_share: float = 0.05
+    """Target share of silent clips among the kept: they teach the model to keep the mouth shut."""
+    min_mouth_activity: float = 0.0
+    """Mouth activity of a speaking clip; less, and the speaker is off screen. 0: not judged."""
+    sync_rules: Literal["trusted", "always", "never"] = "trusted"
+    """`trusted`: drop by lead and confidence only where a network measured them; `always`; `never`."""
+    max_lead_frames: float = 6.0
+    """Largest audio offset, frames of 40 ms, either way (LatentSync's limit)."""
+    max_spread_frames: float = 1.0
+    """Largest change of the offset inside a clip."""
+    min_sync_confidence: float = 3.0
+    """SyncNet's confidence from which sound and lips belong together (LatentSync's limit)."""
+    max_leakage: float = 0.0
+    """Largest correlation between crop geometry and mouth opening. 0: not judged."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.silent_share < 1:
+            raise ValueError("select.silent_share must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One limit: a clip fails when the value of `column` lies beyond the setting `limit`."""
+
+    reason: str
+    column: str
+    """A column of the score table; `{policy}` stands for the crop policy in use."""
+    limit: str
+    """The setting of `SelectConfig` that holds the threshold."""
+    side: Literal["min", "max"]
+    """`min`: smaller values fail. `max`: larger absolute values fail."""
+    clips: Literal["all", "speech", "synced"] = "all"
+    """Which clips it judges: all, those with speech, or those with speech whose sync is to be judged."""
+    off_at_zero: bool = False
+    """Whether a threshold of 0 switches the rule off."""
+
+
+RULES = (
+    Rule(reason="too_short", column="duration_s", limit="min_clip_s", side="min"),
+    Rule(reason="face_scale_change", column="height_ratio", limit="max_height_ratio", side="max"),
+    Rule(reason="face_too_small", column="face_height_p5_px", limit="min_face_px", side="min"),
+    Rule(reason="face_out_of_frame", column="outside_share_{policy}", limit="max_outside_share", side="max"),
+    Rule(reason="pose_out_of_range", column="yaw_p95_deg", limit="max_yaw_deg", side="max"),
+    Rule(reason="pose_out_of_range", column="pitch_p95_deg", limit="max_pitch_deg", side="max"),
+    Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max"),
+    Rule(reason="static_video", column="motion", limit="min_motion", side="min"),
+    Rule(reason="low_visual_quality", column="sharpness", limit="min_sharpness", side="min"),
+    Rule(reason="low_visual_quality", column="brightness", limit="min_brightness", side="min"),
+    Rule(reason="low_visual_quality", column="brightness", limit="max_brightness", side="max"),
+    Rule(reason="av_length_mismatch", column="padded_audio_s", limit="max_padded_audio_s", side="max"),
+    Rule(reason="crop_leaks", column="leakage_{policy}", limit="max_leakage", side="max", off_at_zero=True),
+    Rule(reason="off_screen_speaker", column="mouth_activity", limit="min_mouth_activity", side="min", clips="speech"),
+    Rule(reason="low_sync_conf", column="sync_confidence", limit="min_sync_confidence", side="min", clips="synced"),
+    Rule(
+        reason="offset_inconsistent", column="sync_spread_frames", limit="max_spread_frames", side="max", clips="synced"
+    ),
+    Rule(reason="offset_out_of_range", column="audio_lead_frames", limit="max_lead_frames", side="max", clips="synced"),
+)
+"""In the order in which a person would look: what cannot be used at all first, what is out of sync last."""
+
+
+def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
+    """Judge every candidate clip.
+
+    Args:
+        scores: rows of `SCORE_SCHEMA`, whatever their order.
+        config: the limits.
+        policy: the crop policy that the clips will be cut with.
+
+    Returns:
+        A table in the order of `scores` with `verdict`, `reason`, `value`, `threshold`, `failures`, `clip_class`,
+        `crop_policy` and `leakage`.
+    """
+    has_face = ~_is_null(scores, "track")
+    silent = has_face & (_numbers(scores, "speech_share") < config.min_speech_share)
+    kinds = {"all": has_face, "speech": has_face & ~silent, "synced": has_face & ~silent & _judge_sync(scores, config)}
+    failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
+    for place in np.flatnonzero(~has_face):
+        failures[place].append(_failure("no_face", 0.0, 1.0))
+    for rule in RULES:
+        _apply(rule, scores, config, policy, kinds[rule.clips], failures)
+    _mark_gaps(scores, failures)
+    _limit_silent(scores, config, silent, failures)
+    first = [found[0] if found else None for found in failures]
+    columns = {
+        "verdict": ["dropped" if found else "kept" for found in first],
+        "reason": [found and found["reason"] for found in first],
+        "value": [found and found["value"] for found in first],
+        "threshold": [found and found["threshold"] for found in first],
+        "failures": failures,
+        "clip_class": ["silent" if is_silent else "speech" for is_silent in silent],
+        "crop_policy": [policy] * len(scores),
+        "leakage": scores[f"leakage_{policy}"],
+    }
+    fields = [field for field in VERDICT_FIELDS if field.name in columns]
+    return pa.table(
+        [
+            pa.array(columns[f.name].combine_chunks() if f.name == "leakage" else columns[f.name], f.type)
+            for f in fields
+        ],
+        schema=pa.schema(fields),
+    )
+
+
+def _judge_sync(scores: pa.Table, config: SelectConfig) -> np.ndarray:
+    if config.sync_rules == "trusted":
+        return np.array([trust == "high" for trust in scores["sync_trust"].to_pylist()], bool)
+    return np.full(len(scores), config.sync_rules == "always")
+
+
+def _apply(
+    rule: Rule, scores: pa.Table, config: SelectConfig, policy: str, judged: np.ndarray, failures: list[list[dict]]
+) -> None:
+    threshold = float(getattr(config, rule.limit))
+    if rule.off_at_zero and threshold == 0:
+        return
+    values = _numbers(scores, rule.column.format(policy=policy))
+    beyond = values < threshold if rule.side == "min" else np.abs(values) > threshold
+    for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false
+        failures[place].append(_failure(rule.reason, float(values[place]), threshold))
+
+
+def _mark_gaps(scores: pa.Table, failures: list[list[dict[str, Any]]]) -> None:
+    """A clip that is too short because the face went away is told so."""
+    for place, (start, end) in enumerate(zip(*(scores[c].to_pylist() for c in ("starts_at", "ends_at")), strict=True)):
+        if failures[place] and failures[place][0]["reason"] == "too_short" and "gap" in (start, end):
+            failures[place][0]["reason"] = "face_gap"
+
+
+def _limit_silent(
+    scores: pa.Table, config: SelectConfig, silent: np.ndarray, failures: list[list[dict[str, Any]]]
+) -> None:
+    """Keep silent clips up to their target share, picked by their ids: the choice is stable as data are added."""
+    ids = scores["clip_id"].to_pylist()
+    shares = _numbers(scores, "speech_share")
+    good = [place for place in range(len(ids)) if not failures[place]]
+    num_speaking = sum(not silent[place] for place in good)
+    quota = round(num_speaking * config.silent_share / (1 - config.silent_share))
+    for place in sorted((place for place in good if silent[place]), key=lambda place: ids[place])[quota:]:
+        failures[place].append(_failure("no_speech", float(shares[place]), config.min_speech_share))
+
+
+def _failure(reason: str, value: float, threshold: float) -> dict[str, Any]:
+    return {"reason": reason, "value": value, "threshold": threshold}
+
+
+def _numbers(table: pa.Table, column: str) -> np.ndarray:
+    return table[column].cast(pa.float64()).to_numpy()
+
+
+def _is_null(table: pa.Table, column: str) -> np.ndarray:
+    return table[column].is_null().to_numpy()
