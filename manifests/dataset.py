@@ -58,7 +58,7 @@ class Dataset:
     def kept(self) -> list[Clip]:
         """The clips to train on, in the order of the table."""
         table = self.clips(["clip_id", "shard", "row_group", "num_frames", "verdict"])
-        table = table.filter(pc.and_(pc.equal(table["verdict"], "kept"), pc.is_valid(table["shard"])))
+        table = table.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
         return [Clip(**row) for row in table.drop_columns(["verdict"]).to_pylist()]
 
     def shard(self, name: str) -> Shard:

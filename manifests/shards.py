@@ -49,8 +49,8 @@ class ShardWriter:
             path,
             self._schema,
             compression="NONE",
-            use_dictionary=["clip_id"],
-            write_statistics=["clip_id", "frame"],
+            use_dictionary=["clip_id"],  # type: ignore[arg-type] - takes columns too
+            write_statistics=["clip_id", "frame"],  # type: ignore[arg-type]
             data_page_size=ONE_PAGE_BYTES,
         )
         self.num_clips = 0

@@ -73,7 +73,7 @@ def _try_codec(path: Path, codec: str, encoder: str) -> Finding:
     what = f"decode {codec}"
     try:
         _draw(path, encoder)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, ValueError) as error:
         return Finding(what=what, state="absent", detail=f"no encoder to try it with ({error})")
     try:
         levels = [float(f.rgb.mean()) for f in frames(path, probe(path), config=DecodeConfig(min_timeout_s=5))]
@@ -88,6 +88,7 @@ def _draw(path: Path, encoder: str) -> None:
     """Write frames whose grey level tells their number."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.width = stream.height = SIDE_PX
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, 25)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +128,10 @@ class Encoder:
     ) -> Iterator[tuple[EncodeItem, Any]]:
         """Yield the clips of one video as they become whole, each with its arrays or the reason why it has none."""
         waiting = [OpenClip(item, self._config.crop, self._codec) for item in items]
-        spans = merge_spans([(item.start_frame, item.end_frame) for item in items])
-        frames = decode.frames(
-            path, items[0].video, spans=spans, config=self._config.decode, deadline=deadline, stats=stats
+        runs = decode_runs(items[0].video, [(item.start_frame, item.end_frame) for item in items])
+        decoding = {"config": self._config.decode, "deadline": deadline, "stats": stats}
+        frames = chain.from_iterable(
+            decode.frames(path, items[0].video, start_frame=start, end_frame=end, **decoding) for start, end in runs
         )
         try:
             while (frame := _pull(frames, costs)) is not None:
@@ -217,15 +220,20 @@ class OpenClip:
             self._batch = []
 
 
-def merge_spans(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join frame ranges that touch or overlap, in order."""
-    merged: list[tuple[int, int]] = []
+def decode_runs(video: Video, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join frame ranges so that each source frame is decoded once: a run ends only where the next can begin by a seek.
+
+    Between two ranges of one run frames are decoded for nothing; between two runs none are.
+    """
+    runs: list[tuple[int, int]] = []
     for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        key_s = max((time for time in video.keyframes_s if time <= Fraction(start, FRAME_RATE)), default=Fraction(0))
+        # One frame beyond a range is decoded, to know until when its last one is shown.
+        if runs and key_s * FRAME_RATE <= runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], max(end, runs[-1][1]))
         else:
-            merged.append((start, end))
-    return merged
+            runs.append((start, end))
+    return runs
 
 
 def _pull(frames: Iterator[decode.Frame], costs: Costs) -> decode.Frame | None:

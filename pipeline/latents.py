@@ -112,7 +112,7 @@ def psnr_db(original: np.ndarray, decoded: np.ndarray) -> float:
 @cache
 def _basis() -> np.ndarray:
     """Return the two lowest rows [2, 8] of the orthonormal DCT-II."""
-    return dct(np.eye(CELL, dtype=np.float32), norm="ortho", axis=0)[:2].astype(np.float32)
+    return np.asarray(dct(np.eye(CELL), norm="ortho", axis=0), np.float32)[:2]
 
 
 @cache

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..manifests.schema import VERDICT_FIELDS
+from ..manifests.storage import digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,12 @@ class SelectConfig:
     """SyncNet's confidence from which sound and lips belong together (LatentSync's limit)."""
     max_leakage: float = 0.0
     """Largest correlation between crop geometry and mouth opening. 0: not judged."""
+    val_share: float = 0.05
+    """Share of identities (of videos, where nobody is named) whose clips are held out as `val`."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.silent_share < 1:
-            raise ValueError("select.silent_share must lie in [0, 1)")
+        if not 0 <= self.silent_share < 1 or not 0 <= self.val_share < 1:
+            raise ValueError("select: silent_share and val_share must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
 
     Returns:
         A table in the order of `scores` with `verdict`, `reason`, `value`, `threshold`, `failures`, `clip_class`,
-        `crop_policy` and `leakage`.
+        `split`, `crop_policy` and `leakage`.
     """
     has_face = ~_is_null(scores, "track")
     silent = has_face & (_numbers(scores, "speech_share") < config.min_speech_share)
@@ -130,6 +133,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
         "threshold": [found and found["threshold"] for found in first],
         "failures": failures,
         "clip_class": ["silent" if is_silent else "speech" for is_silent in silent],
+        "split": _split(scores, config.val_share),
         "crop_policy": [policy] * len(scores),
         "leakage": scores[f"leakage_{policy}"],
     }
@@ -179,6 +183,13 @@ def _limit_silent(
     quota = round(num_speaking * config.silent_share / (1 - config.silent_share))
     for place in sorted((place for place in good if silent[place]), key=lambda place: ids[place])[quota:]:
         failures[place].append(_failure("no_speech", float(shares[place]), config.min_speech_share))
+
+
+def _split(scores: pa.Table, val_share: float) -> list[str]:
+    """Hold out whole identities or videos, each by its own hash: stable as data are added, and nothing in both."""
+    owners = zip(scores["identity"].to_pylist(), scores["video_id"].to_pylist(), strict=True)
+    places = [int(digest("split", identity or video)[:8], 16) / 16**8 for identity, video in owners]
+    return ["val" if place < val_share else "train" for place in places]
 
 
 def _failure(reason: str, value: float, threshold: float) -> dict[str, Any]:

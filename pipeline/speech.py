@@ -43,8 +43,8 @@ def detect_speech(pcm: np.ndarray, config: SpeechConfig) -> np.ndarray:
     """
     detector = _vad_class()(config.aggressiveness)
     steps = pcm.reshape(-1, STEP_SAMPLES)
-    loud = loudness_db(steps) >= config.min_loudness_db
-    voiced = np.array([detector.is_speech(step.tobytes(), SAMPLE_RATE_HZ) for step in steps], bool) & loud
+    loud = np.asarray(loudness_db(steps) >= config.min_loudness_db)
+    voiced: np.ndarray = np.array([detector.is_speech(step.tobytes(), SAMPLE_RATE_HZ) for step in steps], bool) & loud
     return _close_gaps(voiced.reshape(-1, 2).any(axis=1), config.hangover_frames)
 
 

@@ -11,7 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from ...manifests.errors import MediaError
@@ -153,7 +153,7 @@ class StreamReader:
         stream.codec_context.thread_count = 1
         for other in self._container.streams:
             if other.index != stream.index:
-                other.discard = "all"
+                other.discard = Discard.all
 
     def _seek(self, offset: int, latest: int) -> Iterator[Packet] | None:
         try:

@@ -135,14 +135,15 @@ class _Scan:
             self._audio_start_s = (ticks + floor(primed_s / packet.time_base + Fraction(1, 2))) * packet.time_base
 
     def _sound_duration_s(self) -> Fraction:
-        """Length by packets, less the padding of the last one where the container states the length."""
+        """Length by packets, less the encoder's padding of the last ones where the container states the true length."""
         if self._audio_start_s is None or self._sound is None:
             return Fraction(0)
         length_s = max(Fraction(0), self._audio_end_s - self._audio_start_s)
         assert self._sound.time_base is not None
         declared_s = (self._sound.duration or 0) * self._sound.time_base
         padding_s = length_s - declared_s
-        return declared_s if 0 < padding_s < Fraction(1, 10) else length_s
+        states_length = self._container.format.name.startswith("mov")
+        return declared_s if states_length and 0 < padding_s < Fraction(1, 10) else length_s
 
     def _check_complete(self) -> None:
         """Compare with what the index or the header promises."""

@@ -9,6 +9,7 @@ from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
 from ...manifests.reasons import explain
 
+MIN_ID_CHARACTERS = 6
 BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
 
 
@@ -19,18 +20,19 @@ def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[s
         DatasetError: nothing, or several files, go by that name.
     """
     clips = dataset.clips([name for name in dataset.clips().column_names if name not in BULKY[:-1]])
-    by_id = clips.filter(pc.starts_with(clips["clip_id"], name))
+    by_id = [clip_id for clip_id in clips["clip_id"].to_pylist() if clip_id.startswith(name)]
     videos = dataset.videos()
-    if len(by_id) > 0 and len(name) >= 6:
-        paths = set(by_id["path"].to_pylist())
-        return [row for row in videos.to_pylist() if row["path"] in paths], by_id.to_pylist()
+    if by_id and len(name) >= MIN_ID_CHARACTERS:
+        found = clips.filter(pc.field("clip_id").isin(by_id)).to_pylist()
+        paths = {row["path"] for row in found}
+        return [row for row in videos.to_pylist() if row["path"] in paths], found
     rows = [row for row in videos.to_pylist() if row["path"] == name or row["path"].endswith(f"/{name}")]
     rows = rows or [row for row in videos.to_pylist() if name in row["path"]]
     if len(rows) != 1:
         shown = ", ".join(row["path"] for row in rows[:5])
         found = f"{len(rows)} files go by it: {shown}" if rows else "no clip id begins with it and no path contains it"
         raise DatasetError(f"{name}: {found}; give more of the name")
-    mine = clips.filter(pc.equal(clips["video_id"], rows[0]["video_id"])) if rows[0]["num_clips"] else clips.slice(0, 0)
+    mine = clips.filter(pc.field("video_id") == rows[0]["video_id"]) if rows[0]["num_clips"] else clips.slice(0, 0)
     return rows, mine.to_pylist()
 
 

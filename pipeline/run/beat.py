@@ -1,10 +1,12 @@
 """What a worker is doing right now, left on disk so that its death can be explained."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..media.deadline import DecodeDeadline
+from ..media.deadline import DecodeDeadline, deadline_fired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,20 @@ class Beat:
         """Say which item comes next; None between two units."""
         self._item.write_text(json.dumps(item), encoding="utf-8")
 
-    def deadline(self, budget_s: float) -> DecodeDeadline:
-        """Return a deadline for decoding one item that leaves its stack here when it fires."""
-        return DecodeDeadline(budget_s, self.trace)
+    @contextmanager
+    def deadline(self, budget_s: float) -> Iterator[DecodeDeadline]:
+        """Give a deadline for decoding one item that leaves its stack here when it fires."""
+        deadline = DecodeDeadline(budget_s, self.trace)
+        try:
+            yield deadline
+        finally:
+            deadline.close()
 
     def last_words(self) -> LastWords:
         """Read what a dead worker left behind."""
         item = json.loads(self._item.read_text(encoding="utf-8")) if self._item.is_file() else None
         trace = self.trace.read_text(encoding="utf-8", errors="replace") if self.trace.is_file() else ""
-        return LastWords(item=item, timed_out=bool(trace.strip()), trace=trace)
+        return LastWords(item=item, timed_out=deadline_fired(self.trace), trace=trace)
 
     def clear(self) -> None:
         """Remove the files."""

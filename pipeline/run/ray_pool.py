@@ -1,5 +1,6 @@
 """Workers as Ray actors; the only file that imports Ray. Ray restarts and retries nothing: the run decides on both."""
 
+import logging
 import os
 import uuid
 from typing import Any
@@ -11,8 +12,6 @@ from ...manifests.errors import HsDataError
 from .pools import THREADS, Event
 from .units import Unit
 from .work import Done, Setup, Worker
-
-ACTOR_OPTIONS = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 1}
 
 
 class RayPool:
@@ -26,9 +25,11 @@ class RayPool:
         if self._started:
             address = os.environ.get("RAY_ADDRESS")
             own: dict[str, Any] = {} if address else {"num_cpus": num_workers, "include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         self._setup = setup
-        self._actor_class = ray.remote(**ACTOR_OPTIONS, runtime_env={"env_vars": THREADS})(Worker)
+        self._actor_class: Any = ray.remote(
+            num_cpus=1, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": THREADS}
+        )(Worker)
         self._actors = dict(self._start() for _ in range(num_workers))
         self._running: dict[Any, tuple[str, Unit]] = {}
 
@@ -91,7 +92,7 @@ class RayPool:
 
 def try_ray() -> str:
     """Start Ray, run one task and stop it again; return what was found, or raise what Ray raises."""
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         return f"ray {ray.get(ray.remote(lambda: ray.__version__).remote())}: a task ran"
     finally:

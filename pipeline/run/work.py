@@ -108,7 +108,7 @@ class Worker:
         def one(item: Item) -> dict[str, Any]:
             path = self._root / item["path"]
             budget_s = max(self._config.decode.min_timeout_s, item["size_bytes"] / PROBE_BYTES_PER_S)
-            with costs.stage("probe"), self._beat.deadline(budget_s):
+            with costs.stage("probe"), self._beat.deadline(budget_s) as deadline, deadline:
                 try:
                     video_id = sha256_file(path)
                     return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
@@ -125,7 +125,8 @@ class Worker:
 
         def one(item: Item) -> dict[str, Any]:
             stretch = score_item(item)
-            scored = scorer.score(stretch, self._root, costs, self._beat.deadline(self._budget(stretch.duration_s)))
+            with self._beat.deadline(self._budget(stretch.duration_s)) as deadline:
+                scored = scorer.score(stretch, self._root, costs, deadline)
             rows.extend(scored.rows)
             return {**scored.receipt, "num_clips": len(scored.rows)}
 
@@ -140,9 +141,8 @@ class Worker:
         receipts: Receipts = {}
 
         def write(temporary: Path) -> None:
-            deadline = self._beat.deadline(self._budget(unit.seconds))
-            turns = self._beat.turn_to
-            receipts.update(encoder.encode(items, self._root, temporary, costs, deadline, turns))
+            with self._beat.deadline(self._budget(unit.seconds)) as deadline:
+                receipts.update(encoder.encode(items, self._root, temporary, costs, deadline, self._beat.turn_to))
 
         path = Path("shards") / f"{unit.unit_id}.parquet"
         try:

@@ -1,0 +1,35 @@
+# Each target works from a fresh clone as the only command; the first one installs everything into $(VENV).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The checkout's place counts too: an editable install in a shared environment points to one checkout.
+STAMP := $(VENV)/.installed-$(shell { cat constraints.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
+
+.PHONY: demo test check bench format install
+
+demo: $(STAMP)
+	$(BIN)/hs-data build --source demo --output demo
+	$(BIN)/hs-data verify demo --decode 4
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright --pythonpath $(abspath $(BIN))/python
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	rm -f $(VENV)/.installed-*
+	touch $@
