@@ -77,6 +77,8 @@ class ShardWriter:
         if set(arrays) != set(self._columns):
             raise ValueError(f"{clip_id}: columns {sorted(arrays)} given, {sorted(self._columns)} expected")
         num_frames = len(next(iter(arrays.values())))
+        if num_frames == 0:
+            raise ValueError(f"{clip_id}: has no frames")
         data: list[pa.Array] = [
             pa.array([clip_id] * num_frames, pa.string()),
             pa.array(np.arange(num_frames, dtype=np.int32)),
@@ -108,10 +110,18 @@ class Shard:
         self.columns = {
             name: Column(dtype=spec["dtype"], shape=tuple(spec["shape"])) for name, spec in footer["columns"].items()
         }
+        self._check_widths()
         self._index = {self._file.metadata.schema.column(i).name: i for i in range(self._file.metadata.num_columns)}
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._offsets: dict[tuple[int, str], int | None] = {}
+
+    def _check_widths(self) -> None:
+        """Refuse a footer that promises other columns than the file has: its bytes would be read as other frames."""
+        schema = self._file.schema_arrow
+        for name, column in self.columns.items():
+            if name not in schema.names or schema.field(name).type != pa.binary(column.width):
+                raise DatasetError(f"{self.path}: {name} is not {column.width} bytes a frame; run `hs-data verify`")
 
     @property
     def num_row_groups(self) -> int:

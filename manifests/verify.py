@@ -39,8 +39,11 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
         yield from faults
         if not faults:
             sound_shards.append(entry["path"])
+    named = {entry["path"] for entry in dataset.index["shards"]}
     for clip in dataset.kept:
-        if clip.shard in sound_shards:
+        if clip.shard not in named:
+            yield Fault(where=clip.clip_id, what=f"lies in {clip.shard}, which dataset.json does not name")
+        elif clip.shard in sound_shards:
             yield from _check_clip(dataset, clip)
     if decode is not None and dataset.kept:
         step = max(1, len(dataset.kept) // num_decoded)
@@ -97,6 +100,6 @@ def _check_clip(dataset: Dataset, clip: Clip) -> Iterator[Fault]:
             yield Fault(where=clip.clip_id, what=f"{name} has shape {array.shape[1:]}, not {column.shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             yield Fault(where=clip.clip_id, what=f"{name} is not finite")
-    num_samples = shard.read(clip.row_group, "pcm").size
+    num_samples = shard.read(clip.row_group, "pcm").size if "pcm" in shard.columns else 0
     if num_samples != SAMPLES_PER_FRAME * clip.num_frames:
         yield Fault(where=clip.clip_id, what=f"has {num_samples} samples, not 640 x {clip.num_frames}")

@@ -86,7 +86,9 @@ def resample(rgb: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np
     to_source[:, 2] += to_source[:, :2].sum(axis=1) / 2 - 0.5
     taps = cv2.INTER_CUBIC if fine_x == fine_y == 1 else cv2.INTER_LINEAR
     flags = taps | cv2.WARP_INVERSE_MAP
-    fine = cv2.warpAffine(rgb, to_source, (width * fine_x, height * fine_y), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    fine = cv2.warpAffine(
+        rgb, to_source, (width * fine_x, height * fine_y), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     return fine if fine_x == fine_y == 1 else cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
 
 

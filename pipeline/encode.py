@@ -95,14 +95,15 @@ class Encoder:
             `value`, `threshold` and `detail` why there is no row group.
         """
         receipts: dict[str, Row] = {}
-        stats = DecodeStats()
         columns = self.columns(landmarks=all(item.landmarks is not None for item in items))
         with ShardWriter(shard, columns, self.contract()) as writer:
             for path in dict.fromkeys(item.path for item in items):
                 group = [item for item in items if item.path == path]
                 turn_to(group[0].clip_id)
+                stats = DecodeStats()
                 for item, arrays in self._encode_video(group, root / path, columns, costs, deadline, stats):
                     receipts[item.clip_id] = self._store(writer, item, arrays, costs)
+                receipts[group[0].clip_id]["num_decoded"] = stats.num_decoded  # told once per video
         with costs.stage("check"):
             self._check_sound(items, shard, receipts)
         return receipts

@@ -1,8 +1,74 @@
-"""TEMPORARY placeholder while the real module is being written."""
-import cv2, numpy as np
-def measure(rgb, box, landmarks):
-    x0,y0,x1,y1=[int(v) for v in box]; h=y1-y0
-    p=rgb[max(0,y0+int(.65*h)):y1, max(0,x0+(x1-x0)//4):max(1,x1-(x1-x0)//4)]
-    return cv2.cvtColor(cv2.resize(p,(48,32),interpolation=cv2.INTER_AREA),cv2.COLOR_RGB2GRAY) if p.size else np.zeros((32,48),np.uint8)
-def opening(patches):
-    p=patches.astype(np.float32); return -(p.mean((1,2))-p.mean()).astype(np.float32)/10
+"""Mouth: how far it is open, from a handful of pixels a frame and without a landmark model."""
+
+import numpy as np
+
+from .crop import resample
+
+ROWS, COLUMNS = 14, 16
+"""Size of a patch, px."""
+PIXEL = 0.06
+"""Side of a patch pixel, in units of the face (one unit: the distance between the eyes of a frontal face)."""
+TOP = 0.84
+"""Upper edge of the patch below the eyes, units; a mouth is centred 1.03 below them (median of 17 talkers, YuNet)."""
+NOSE = 0.58
+"""How far the nose tip lies below the eyes, units (median of the same talkers)."""
+HAAR_EYES, HAAR_UNIT = 0.39, 0.37
+"""How far the eyes lie below the top of a Haar box, and one unit, as shares of its height (median of 22 talkers)."""
+DARK = 32.0
+"""Added to colours before the logarithm, grey levels, so that the noise of dark pixels does not count as colour."""
+
+
+def measure(rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
+    """Take a small picture of the mouth out of one frame, placed by eyes and nose so that the jaw does not move it.
+
+    Args:
+        rgb: [H, W, 3] uint8.
+        box: [4] x0, y0, x1, y1 of the face, source px; used where there are no landmarks (a Haar box is assumed).
+        landmarks: [5, 2], source px, or None.
+
+    Returns:
+        [14, 16, 3] uint8 RGB.
+    """
+    eyes, right, unit = _frame_of_box(box) if landmarks is None else _frame_of_points(landmarks.astype(np.float64))
+    down = np.array([-right[1], right[0]])
+    corner = eyes + unit * (TOP * down - COLUMNS / 2 * PIXEL * right)
+    matrix = np.stack([PIXEL * unit * right, PIXEL * unit * down, corner], axis=1)
+    return resample(rgb, matrix, COLUMNS, ROWS)
+
+
+def opening(patches: np.ndarray) -> np.ndarray:
+    """Turn the patches of a track into a signal that grows as the mouth opens.
+
+    An open mouth shows more borders between red and not red: lips to teeth, lips to the dark inside. The log ratio of
+    red to green sees them for dark and bright mouths alike and does not see shadows.
+
+    Args:
+        patches: [T, 14, 16, 3] uint8, what `measure` returned for each frame.
+
+    Returns:
+        [T] float32, mean change of ln(red / green) from pixel to pixel, down plus across; about 0.02 to 0.2.
+    """
+    colours = patches.astype(np.float32) + np.float32(DARK)
+    redness = np.log(colours[..., 0] / colours[..., 1])
+    down = np.abs(np.diff(redness, axis=1)).mean(axis=(1, 2))
+    across = np.abs(np.diff(redness, axis=2)).mean(axis=(1, 2))
+    return (down + across).astype(np.float32)
+
+
+def _frame_of_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Eye midpoint [2], unit vector from the right eye to the left [2], and the face unit in px, of landmarks [5, 2].
+
+    A turned head brings its eyes together and a nodding one its nose to the eyes; the mean of the two wavers least.
+    """
+    eyes = points[:2].mean(axis=0)
+    across = points[1] - points[0]
+    distance = max(float(np.hypot(*across)), 1e-3)
+    right = across / distance
+    below = (points[2] - eyes) @ np.array([-right[1], right[0]])
+    return eyes, right, (distance + max(below / NOSE, 0.0)) / 2
+
+
+def _frame_of_box(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    x0, y0, x1, y1 = box.astype(np.float64)
+    height = y1 - y0
+    return np.array([(x0 + x1) / 2, y0 + HAAR_EYES * height]), np.array([1.0, 0.0]), HAAR_UNIT * height

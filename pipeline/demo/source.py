@@ -1,2 +1,5 @@
 """TEMP"""
-def make_demo(p): raise NotImplementedError
+
+
+def make_demo(p):
+    raise NotImplementedError

@@ -56,9 +56,11 @@ def pick_video(container: InputContainer) -> VideoStream:
         if stream.codec_context is None:
             raise MediaError("codec_missing", f"no decoder for video stream {stream.index}")
         return stream
-    if container.streams.audio:
-        raise MediaError("no_video_stream", f"{len(container.streams.audio)} audio streams and no footage")
-    raise MediaError("not_media", f"a {container.format.name} file with neither video nor audio")
+    if len(container.streams):
+        raise MediaError(
+            "no_video_stream", f"{len(container.streams)} streams, {len(container.streams.audio)} of sound"
+        )
+    raise MediaError("decode_error", f"damaged header (a {container.format.name} file without any stream)")
 
 
 def pick_audio(container: InputContainer) -> AudioStream | None:

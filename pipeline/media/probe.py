@@ -28,7 +28,7 @@ FIRST_FRAME_PACKETS = 64
 """Packets in which a decoder must give its first frame; reordering delays it by 16 at most."""
 MISSING_SHARE = 0.01
 """Share of the promised packets that may be missing before a file counts as cut off."""
-DECLARES_DURATION = {"matroska,webm", "flv", "asf"}
+DECLARES_DURATION = {"matroska,webm", "avi", "flv", "asf"}
 """Demuxers whose file header states the duration; for others it is measured from what is there."""
 
 
@@ -147,7 +147,8 @@ class _Scan:
 
     def _check_complete(self) -> None:
         """Compare with what the index or the header promises."""
-        read, promised = self._index.num_read, self._promised_packets()
+        is_mov = self._container.format.name.startswith("mov")
+        read, promised = self._index.num_read, len(self._footage.index_entries) if is_mov else 0
         if read < promised * (1 - MISSING_SHARE):
             raise MediaError("truncated", f"{read} of {promised} promised video packets are there")
         declared_s, reached_s = (self._container.duration or 0) / av.time_base, self._reached_s()
@@ -156,12 +157,6 @@ class _Scan:
         if not len(self._index):
             detail = "no packet can be decoded on its own or carries a time; remux the file" if read else "no packets"
             raise MediaError("decode_error", detail)
-
-    def _promised_packets(self) -> int:
-        if self._container.format.name.startswith("mov"):
-            return len(self._footage.index_entries)
-        # AVI counts pictures that were dropped as empty: 2 of 319 and 1 of 75 in sound files.
-        return int(self._footage.frames * 0.96)
 
     def _reached_s(self) -> float:
         footage_s = self._index.end() * self._time_base if len(self._index) else 0

@@ -1,0 +1,317 @@
+"""Verify: a sound dataset has no fault, and each damage is found and placed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hs_data.manifests.dataset import open_dataset
+from hs_data.manifests.errors import DatasetError
+from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
+from hs_data.manifests.shards import ShardWriter
+from hs_data.manifests.storage import sha256_file
+from hs_data.manifests.verify import Fault, verify
+
+COLUMNS = {name: FRAME_COLUMNS[name] for name in ("latent", "pcm", "crop")}
+SHARDS = {"shards/a.parquet": {"clip-a0": 3, "clip-a1": 5}, "shards/b.parquet": {"clip-b0": 4}}
+Rows = list[dict[str, Any]]
+
+
+def _arrays(num_frames: int, columns: dict[str, Column]) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(num_frames)
+    return {name: random.normal(size=(num_frames, *c.shape)).astype(c.dtype) for name, c in columns.items()}
+
+
+def _write_shard(
+    root: Path,
+    name: str,
+    change: Callable[[str, dict[str, np.ndarray]], None] = lambda clip_id, arrays: None,
+    columns: dict[str, Column] = COLUMNS,
+) -> None:
+    (root / name).parent.mkdir(exist_ok=True)
+    with ShardWriter(root / name, columns, {}) as writer:
+        for clip_id, num_frames in SHARDS[name].items():
+            arrays = _arrays(num_frames, columns)
+            change(clip_id, arrays)
+            writer.write_clip(clip_id, arrays)
+
+
+def _clip_row(clip_id: str, num_frames: int, **values) -> dict[str, Any]:
+    row = {"clip_id": clip_id, "video_id": "v", "path": "v.mp4", "source": "folder", "start_frame": 0}
+    times = {"num_frames": num_frames, "start_s": 0.0, "duration_s": num_frames / 25}
+    return {**row, **times, "verdict": "dropped", **values}
+
+
+def _rows() -> Rows:
+    rows = [
+        _clip_row(clip_id, num_frames, verdict="kept", shard=shard, row_group=group)
+        for shard, clips in SHARDS.items()
+        for group, (clip_id, num_frames) in enumerate(clips.items())
+    ]
+    return [*rows, _clip_row("clip-x", 9, reason="no_face"), _clip_row("clip-y", 9, verdict="error")]
+
+
+def _write_tables(root: Path, rows: Rows, num_videos: int = 2) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema=CLIP_SCHEMA), root / "clips.parquet")
+    videos = [
+        {"path": f"{n}.mp4", "source": "folder", "size_bytes": 1, "outcome": "ok", "num_clips": 1, "num_kept": 1}
+        for n in range(num_videos)
+    ]
+    pq.write_table(pa.Table.from_pylist(videos, schema=VIDEO_SCHEMA), root / "videos.parquet")
+
+
+def _write_index(root: Path, **changes) -> None:
+    shards = [
+        {
+            "path": name,
+            "sha256": sha256_file(root / name),
+            "bytes": (root / name).stat().st_size,
+            "rows": sum(clips.values()),
+        }
+        for name, clips in SHARDS.items()
+    ]
+    counts = {"inputs": 2, "candidates": 5, "kept": 3, "dropped": 1, "errors": 1, "encoded": 3}
+    index = {"schema_version": SCHEMA_VERSION, "counts": counts, "shards": shards, **changes}
+    (root / "dataset.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    for name in SHARDS:
+        _write_shard(tmp_path, name)
+    _write_tables(tmp_path, _rows())
+    _write_index(tmp_path)
+    return tmp_path
+
+
+def _faults(root: Path, **options) -> list[Fault]:
+    return list(verify(open_dataset(root), **options))
+
+
+def test_a_sound_dataset_has_no_fault(dataset: Path):
+    assert _faults(dataset) == []
+    assert [(c.clip_id, c.shard, c.row_group, c.num_frames) for c in open_dataset(dataset)] == [
+        ("clip-a0", "shards/a.parquet", 0, 3),
+        ("clip-a1", "shards/a.parquet", 1, 5),
+        ("clip-b0", "shards/b.parquet", 0, 4),
+    ]
+
+
+@pytest.mark.parametrize("place", [10, 60_000, 200_000], ids=["first_page", "first_clip", "second_clip"])
+def test_a_flipped_byte_is_found_and_the_clips_are_named(dataset: Path, place: int):
+    path = dataset / "shards/a.parquet"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    [fault] = _faults(dataset)
+    assert fault.where == "shards/a.parquet"
+    assert fault.what == "has another sha256; it holds clip-a0, clip-a1"
+
+
+def test_a_truncated_shard_is_found(dataset: Path):
+    path = dataset / "shards/b.parquet"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size // 2])
+    faults = _faults(dataset)
+    assert {fault.where for fault in faults} == {"shards/b.parquet"}
+    assert faults[0].what == f"has {size // 2} bytes instead of {size}"
+    assert faults[1].what == "has another sha256; it holds clip-b0"
+
+
+def test_a_shard_that_was_cut_before_it_was_hashed_is_found(dataset: Path):
+    path = dataset / "shards/b.parquet"
+    path.write_bytes(path.read_bytes()[:1000])
+    _write_index(dataset)
+    [fault] = _faults(dataset)
+    assert fault.where == "shards/b.parquet"
+    assert "not a shard of hs-data" in fault.what
+
+
+def test_a_missing_shard_is_found_and_the_rest_is_still_checked(dataset: Path):
+    (dataset / "shards/a.parquet").unlink()
+
+    def spoil(clip_id: str, arrays: dict[str, np.ndarray]) -> None:
+        arrays["latent"][0, 0, 0, 0] = np.inf
+
+    sound = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["shards"][0]
+    _write_shard(dataset, "shards/b.parquet", spoil)
+    (dataset / "shards/a.parquet").touch()
+    _write_index(dataset)
+    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    (dataset / "shards/a.parquet").unlink()
+    _write_index_with(dataset, index, [sound, index["shards"][1]])
+    assert _faults(dataset) == [
+        Fault(where="shards/a.parquet", what="is missing"),
+        Fault(where="clip-b0", what="latent is not finite"),
+    ]
+
+
+def _write_index_with(root: Path, index: dict, shards: list[dict]) -> None:
+    (root / "dataset.json").write_text(json.dumps({**index, "shards": shards}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["latent", "crop"])
+def test_a_number_that_is_not_finite_is_found(dataset: Path, column: str, value: float):
+    def spoil(clip_id: str, arrays: dict[str, np.ndarray]) -> None:
+        if clip_id == "clip-a1":
+            arrays[column].reshape(-1)[-1] = value
+
+    _write_shard(dataset, "shards/a.parquet", spoil)
+    _write_index(dataset)
+    assert _faults(dataset) == [Fault(where="clip-a1", what=f"{column} is not finite")]
+
+
+def test_swapped_row_groups_are_found(dataset: Path):
+    rows = _rows()
+    rows[0]["row_group"], rows[1]["row_group"] = 1, 0
+    _write_tables(dataset, rows)
+    assert [(fault.where, fault.what) for fault in _faults(dataset)] == [
+        ("clip-a0", "is not row group 1 of shards/a.parquet"),
+        ("clip-a1", "is not row group 0 of shards/a.parquet"),
+    ]
+
+
+def test_a_row_group_that_is_not_there_is_found(dataset: Path):
+    rows = _rows()
+    rows[2]["row_group"] = 7
+    _write_tables(dataset, rows)
+    assert _faults(dataset) == [Fault(where="clip-b0", what="is not row group 7 of shards/b.parquet")]
+
+
+def test_a_clip_in_a_shard_that_the_index_does_not_name_is_found(dataset: Path):
+    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    _write_index_with(dataset, index, index["shards"][:1])
+    [fault] = _faults(dataset)
+    assert fault.where == "clip-b0"
+    assert "shards/b.parquet" in fault.what
+
+
+def test_a_clip_that_stands_twice_is_found(dataset: Path):
+    rows = _rows()
+    _write_tables(dataset, [*rows, rows[0]])
+    _write_index(dataset, counts={"inputs": 2, "candidates": 6, "kept": 4, "dropped": 1, "errors": 1, "encoded": 4})
+    faults = _faults(dataset)
+    assert Fault(where="clip-a0", what="stands 2 times in clips.parquet") in faults
+    assert Fault(where="shards/a.parquet row group 0", what="is claimed by 2 clips") in faults
+    assert len(faults) == 2
+
+
+def test_two_clips_that_claim_one_place_are_found(dataset: Path):
+    rows = _rows()
+    rows[1]["row_group"] = 0
+    _write_tables(dataset, rows)
+    faults = _faults(dataset)
+    assert Fault(where="shards/a.parquet row group 0", what="is claimed by 2 clips") in faults
+    assert Fault(where="clip-a1", what="is not row group 0 of shards/a.parquet") in faults
+
+
+@pytest.mark.parametrize("name", ["inputs", "candidates", "kept", "dropped", "errors", "encoded"])
+def test_a_wrong_count_is_found(dataset: Path, name: str):
+    counts = {"inputs": 2, "candidates": 5, "kept": 3, "dropped": 1, "errors": 1, "encoded": 3}
+    right = counts[name]
+    _write_index(dataset, counts={**counts, name: right + 1})
+    assert _faults(dataset) == [Fault(where="dataset.json", what=f"says {right + 1} {name}, the tables hold {right}")]
+
+
+def test_a_wrong_number_of_frames_is_found(dataset: Path):
+    rows = _rows()
+    rows[2]["num_frames"] = 5
+    _write_tables(dataset, rows)
+    faults = _faults(dataset)
+    assert faults[0] == Fault(where="clip-b0", what="has 4 frames, not 5")
+    assert faults[1] == Fault(where="clip-b0", what=f"has {4 * 640} samples, not 640 x 5")
+
+
+def test_a_wrong_number_of_rows_is_found(dataset: Path):
+    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    index["shards"][0]["rows"] = 9
+    _write_index_with(dataset, index, index["shards"])
+    assert _faults(dataset) == [Fault(where="shards/a.parquet", what="has 8 rows instead of 9")]
+
+
+def test_sound_of_another_length_is_found(dataset: Path):
+    columns = {**COLUMNS, "pcm": Column(dtype="<i2", shape=(639,))}
+    _write_shard(dataset, "shards/b.parquet", columns=columns)
+    _write_index(dataset)
+    assert _faults(dataset) == [Fault(where="clip-b0", what=f"has {4 * 639} samples, not 640 x 4")]
+
+
+def test_a_shard_without_sound_is_found(dataset: Path):
+    _write_shard(dataset, "shards/b.parquet", columns={name: COLUMNS[name] for name in ("latent", "crop")})
+    _write_index(dataset)
+    assert _faults(dataset) == [Fault(where="clip-b0", what="has 0 samples, not 640 x 4")]
+
+
+def test_flat_pictures_are_found_among_the_clips_that_are_decoded(dataset: Path):
+    seen: list[tuple[int, ...]] = []
+
+    def decode(latents: np.ndarray) -> float:
+        seen.append(latents.shape)
+        return 0.5 if len(seen) == 2 else 30.0
+
+    faults = _faults(dataset, decode=decode, num_decoded=3)
+    assert seen == [(1, 4, 64, 64)] * 3
+    assert faults == [Fault(where="clip-a1", what="decodes to a flat picture")]
+
+
+@pytest.mark.parametrize(("asked", "decoded"), [(1, 1), (2, 2), (3, 3), (99, 3)])
+def test_as_many_clips_are_decoded_as_asked_for(dataset: Path, asked: int, decoded: int):
+    seen: list[np.ndarray] = []
+    _faults(dataset, decode=lambda latents: seen.append(latents) or 30.0, num_decoded=asked)
+    assert len(seen) == decoded
+
+
+# --- opening
+
+
+def test_a_dataset_reads_its_clips_by_column_and_range(dataset: Path):
+    opened = open_dataset(dataset)
+    expected = _arrays(5, COLUMNS)
+    assert len(opened) == 3
+    np.testing.assert_array_equal(opened.read(opened.kept[1], "latent", 1, 4), expected["latent"][1:4])
+    np.testing.assert_array_equal(opened.read(opened.kept[1], "pcm"), expected["pcm"])
+
+
+def test_a_kept_clip_that_is_not_encoded_yet_is_not_among_those_to_train_on(dataset: Path):
+    rows = _rows()
+    rows[1] |= {"shard": None, "row_group": None}
+    _write_tables(dataset, rows)
+    assert [clip.clip_id for clip in open_dataset(dataset)] == ["clip-a0", "clip-b0"]
+
+
+def _remove_index(root: Path) -> None:
+    (root / "dataset.json").unlink()
+
+
+def _newer_schema(root: Path) -> None:
+    _write_index(root, schema_version=SCHEMA_VERSION + 1)
+
+
+def _damaged_index(root: Path) -> None:
+    (root / "dataset.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(_remove_index, "no dataset.json"), (_newer_schema, "newer than this"), (_damaged_index, "damaged")],
+    ids=["not_finished", "newer", "damaged"],
+)
+def test_what_is_no_dataset_is_refused_with_its_name(dataset: Path, damage: Callable[[Path], None], words: str):
+    damage(dataset)
+    with pytest.raises(DatasetError, match=words) as caught:
+        open_dataset(dataset)
+    assert str(dataset) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["clips.parquet", "videos.parquet"])
+def test_a_damaged_table_is_named(dataset: Path, name: str):
+    (dataset / name).write_bytes(b"PAR1 no")
+    opened = open_dataset(dataset)
+    with pytest.raises(DatasetError, match=name):
+        _ = opened.clips() if name == "clips.parquet" else opened.videos()
