@@ -69,9 +69,8 @@ def report(dataset: Path, cpu_s: float) -> None:
         for receipt in commit.receipts.values()
         if "num_decoded" in receipt
     )
-    print(
-        f"source frames {packets}, decoded while scoring {scored}, while encoding {encoded}: {(scored + encoded) / packets:.3f} x"
-    )
+    share = (scored + encoded) / packets
+    print(f"source frames {packets}, decoded while scoring {scored}, while encoding {encoded}: {share:.3f} x")
 
 
 if __name__ == "__main__":

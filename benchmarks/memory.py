@@ -18,7 +18,7 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
     """Write a file that shows a clip again and again, by copying its packets: quick, and nothing is re-encoded."""
     with av.open(str(target), "w") as out:
         with av.open(str(source)) as one:
-            length = Fraction(one.duration, av.time_base)
+            length = Fraction(one.duration or 0, av.time_base)
             streams = [
                 out.add_stream_from_template(one.streams.video[0]),
                 out.add_stream_from_template(one.streams.audio[0]),
@@ -28,7 +28,7 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
                 break
             with av.open(str(source)) as one:
                 for packet in one.demux(one.streams.video[0], one.streams.audio[0]):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts is None:
                         continue
                     shift = int(number * length / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift

@@ -11,8 +11,8 @@ from hs_data.pipeline.config import Config
 HEAD = """# Settings
 
 Every setting of `hs-data build`, made from the code by `python docs/settings.py`. Give one with `--set stage.key=value`,
-several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, a selection saved by
-`hs-data select`. An unknown key is an error that names the nearest known one.
+several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, a selection saved
+by `hs-data select`. An unknown key is an error that names the nearest known one.
 """
 
 
@@ -38,8 +38,9 @@ def docs(config: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
     for entry, below in zip(body.body[:-1], body.body[1:], strict=True):
-        is_field = isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name)
-        if is_field and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+        if not (isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)):
+            continue
+        if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
             found[entry.target.id] = " ".join(str(below.value.value).split())
     return found
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from ..manifests import settings
 from ..manifests.errors import HsDataError
@@ -73,7 +74,7 @@ def _try_codec(path: Path, codec: str, encoder: str) -> Finding:
     what = f"decode {codec}"
     try:
         _draw(path, encoder)
-    except (av.error.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         return Finding(what=what, state="absent", detail=f"no encoder to try it with ({error})")
     try:
         levels = [float(f.rgb.mean()) for f in frames(path, probe(path), config=DecodeConfig(min_timeout_s=5))]

@@ -197,7 +197,9 @@ def _failure(reason: str, value: float, threshold: float) -> dict[str, Any]:
 
 
 def _numbers(table: pa.Table, column: str) -> np.ndarray:
-    return table[column].cast(pa.float64()).to_numpy()
+    """Return a column as it was stored: float32 stays float32, so that a value that equals its limit passes."""
+    values = table[column]
+    return (values if values.type == pa.float32() else values.cast(pa.float64())).to_numpy()
 
 
 def _is_null(table: pa.Table, column: str) -> np.ndarray:

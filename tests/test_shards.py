@@ -154,6 +154,21 @@ def test_a_layout_that_may_be_mapped_is_read_right(tmp_path: Path, options: dict
             np.testing.assert_array_equal(shard.read(group, name), arrays[name])
 
 
+@pytest.mark.parametrize("num_pages", [1, 2, 3])
+def test_only_a_single_page_is_mapped_however_short_its_headers(tmp_path: Path, num_pages: int):
+    columns = {"pcm": FRAME_COLUMNS["pcm"]}
+    clips = _write(tmp_path / "s.parquet", columns, (6,))
+    table = pq.read_table(tmp_path / "s.parquet")
+    page = {"data_page_size": 6 // num_pages * 1280 - 1, "write_batch_size": 1} if num_pages > 1 else {}
+    pq.write_table(table, tmp_path / "t.parquet", compression="NONE", use_dictionary=False, write_statistics=False, **page)
+    chunk = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0).column(2)
+    header_bytes = chunk.total_uncompressed_size - 6 * 1280
+    assert 15 * num_pages <= header_bytes <= 64, "the file has not the pages that this test needs"
+    shard = Shard(tmp_path / "t.parquet")
+    assert shard.is_mapped(0, "pcm") is (num_pages == 1)
+    np.testing.assert_array_equal(shard.read(0, "pcm"), clips[0]["pcm"])
+
+
 def test_clips_merged_into_one_row_group_are_read_whole(tmp_path: Path):
     clips = _write(tmp_path / "s.parquet", SMALL)
     pq.write_table(pq.read_table(tmp_path / "s.parquet"), tmp_path / "t.parquet")

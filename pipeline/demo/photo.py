@@ -36,7 +36,7 @@ def enlarge(photo: np.ndarray, scale: float) -> np.ndarray:
 
 
 def disguise(portrait: np.ndarray) -> np.ndarray:
-    """Make another person's picture of the astronaut [512, 512, 3]: dark hair, a blue suit, and mirrored.
+    """Make another person's picture of the astronaut [512, 512, 3]: dark hair and a blue suit; show it mirrored.
 
     No second face ships in a dependency without a download. The features stay hers, so a network that knows people would
     call them one person; detectors, trackers and viewers see two.
@@ -52,4 +52,4 @@ def disguise(portrait: np.ndarray) -> np.ndarray:
     hair, cloth = (cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None] for mask in (brown, orange))
     rgb *= 1 - 0.5 * hair
     rgb += cloth * (rgb[..., ::-1] * np.float32([0.75, 0.9, 0.7]) - rgb)
-    return (rgb[:, ::-1] * 255).clip(0, 255).astype(np.uint8)
+    return (rgb * 255).clip(0, 255).astype(np.uint8)

@@ -28,7 +28,7 @@ FIRST_FRAME_PACKETS = 64
 """Packets in which a decoder must give its first frame; reordering delays it by 16 at most."""
 MISSING_SHARE = 0.01
 """Share of the promised packets that may be missing before a file counts as cut off."""
-DECLARES_DURATION = {"matroska,webm", "avi", "flv", "asf"}
+DECLARES_DURATION = {"matroska,webm", "flv", "asf"}
 """Demuxers whose file header states the duration; for others it is measured from what is there."""
 
 
@@ -151,12 +151,20 @@ class _Scan:
         read, promised = self._index.num_read, len(self._footage.index_entries) if is_mov else 0
         if read < promised * (1 - MISSING_SHARE):
             raise MediaError("truncated", f"{read} of {promised} promised video packets are there")
-        declared_s, reached_s = (self._container.duration or 0) / av.time_base, self._reached_s()
-        if self._container.format.name in DECLARES_DURATION and reached_s < min(0.95 * declared_s, declared_s - 1):
+        declared_s, reached_s = self._declared_s(), self._reached_s()
+        if reached_s < min(0.95 * declared_s, declared_s - 1):
             raise MediaError("truncated", f"ends at {reached_s:.2f} s of {declared_s:.2f} s")
         if not len(self._index):
             detail = "no packet can be decoded on its own or carries a time; remux the file" if read else "no packets"
             raise MediaError("decode_error", detail)
+
+    def _declared_s(self) -> float:
+        """Return the duration by the file header, 0 where there is none or only libavformat's estimate."""
+        if self._container.format.name == "avi":
+            # Counts pictures that were dropped as empty, as the packets' times do.
+            return float(self._footage.frames * self._time_base)
+        stated = self._container.format.name in DECLARES_DURATION
+        return (self._container.duration or 0) / av.time_base if stated else 0.0
 
     def _reached_s(self) -> float:
         footage_s = self._index.end() * self._time_base if len(self._index) else 0

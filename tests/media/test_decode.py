@@ -23,7 +23,7 @@ CODECS = {
     "hevc": ("mp4", "libx265", {"options": {"x265-params": "log-level=none:bframes=3:keyint=20:min-keyint=5"}}),
     "vp8": ("webm", "libvpx", {"options": {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "400k"}}),
     "vp9": ("webm", "libvpx-vp9", {"options": {"b": "400k", "cpu-used": "8"}}),
-    "av1": ("mkv", "libsvtav1", {"options": {"preset": "12"}}),
+    "av1": ("mkv", "libsvtav1", {"options": {"preset": "9", "crf": "20"}}),
     "mpeg2-ts": ("ts", "mpeg2video", {"b_frames": 2}),
     "h264-ts": ("ts", "libx264", {"b_frames": 2}),
     "mpeg2-ps": ("mpg", "mpeg2video", {"b_frames": 2}),
@@ -193,7 +193,7 @@ def blank_packets(path, numbers):
     content = bytearray(path.read_bytes())
     for number in numbers:
         place, size = places[number]
-        content[place + 8 : place + 8 + size] = bytes(size)
+        content[place : place + size] = bytes(size)
     path.write_bytes(content)
 
 
