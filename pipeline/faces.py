@@ -19,7 +19,7 @@ class FacesConfig:
     """Pictures are scaled down to this longest side for detection."""
     min_score: float = 0.6
     """Detections below this score are ignored (YuNet's own scale, 0-1; Haar has none)."""
-    min_share: float = 0.08
+    min_share: float = 0.05
     """Smallest face height that is looked for, as a share of the picture's shorter side."""
 
     def __post_init__(self) -> None:

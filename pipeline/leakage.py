@@ -56,12 +56,12 @@ def _features(crops: np.ndarray, eyes: np.ndarray) -> np.ndarray:
 
 
 def _fast_part(signal: np.ndarray) -> np.ndarray:
-    """Take off the mean of the surrounding second: slow motion of the head and slow zooms are no secret of the mouth."""
+    """Take off the mean of the surrounding second: slow motion and slow zooms tell nothing of the mouth."""
     return signal - uniform_filter1d(signal, FRAME_RATE, axis=0, mode="reflect")
 
 
 def _predict(features: np.ndarray, target: np.ndarray) -> float:
-    """Correlate `target` [T] with its ridge prediction out of `features` [T, F], each fold predicted from the others."""
+    """Correlate `target` [T] with its ridge prediction from `features` [T, F], each fold predicted from the others."""
     if len(target) < MIN_FRAMES:
         return float("nan")
     spread = features.std(axis=0)

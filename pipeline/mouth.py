@@ -14,7 +14,11 @@ NOSE = 0.58
 """How far the nose tip lies below the eyes, units (median of the same talkers)."""
 HAAR_EYES, HAAR_UNIT = 0.39, 0.37
 """How far the eyes lie below the top of a Haar box, and one unit, as shares of its height (median of 22 talkers)."""
-DARK = 32.0
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in brightness (ITU-R BT.601)."""
+BRIGHTNESS_SHARE = np.float32(0.3)
+"""Weight of borders in brightness against borders in colour; 0.1 to 0.5 do as well (docs/leakage.md)."""
+DARK = np.float32(32.0)
 """Added to colours before the logarithm, grey levels, so that the noise of dark pixels does not count as colour."""
 
 
@@ -39,20 +43,27 @@ def measure(rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None) -> n
 def opening(patches: np.ndarray) -> np.ndarray:
     """Turn the patches of a track into a signal that grows as the mouth opens.
 
-    An open mouth shows more borders between red and not red: lips to teeth, lips to the dark inside. The log ratio of
-    red to green sees them for dark and bright mouths alike and does not see shadows.
+    An open mouth shows more borders: lips to teeth, lips to the dark inside. They are counted mostly by colour, the
+    log ratio of red to green, which tells lips from the rest for dark and bright mouths alike and sees no shadows, and
+    a little by brightness, which is all that black-and-white footage has (docs/leakage.md).
 
     Args:
         patches: [T, 14, 16, 3] uint8, what `measure` returned for each frame.
 
     Returns:
-        [T] float32, mean change of ln(red / green) from pixel to pixel, down plus across; about 0.02 to 0.2.
+        [T] float32, mean change from pixel to pixel, down plus across; about 0.05 to 0.3, comparable within a track.
     """
-    colours = patches.astype(np.float32) + np.float32(DARK)
-    redness = np.log(colours[..., 0] / colours[..., 1])
-    down = np.abs(np.diff(redness, axis=1)).mean(axis=(1, 2))
-    across = np.abs(np.diff(redness, axis=2)).mean(axis=(1, 2))
-    return (down + across).astype(np.float32)
+    colours = patches.astype(np.float32)
+    redness = np.log((colours[..., 0] + DARK) / (colours[..., 1] + DARK))
+    brightness = np.log(colours @ GREY + DARK)
+    return _borders(redness) + BRIGHTNESS_SHARE * _borders(brightness)
+
+
+def _borders(pictures: np.ndarray) -> np.ndarray:
+    """Mean absolute change from pixel to pixel, down plus across, of pictures [T, 14, 16]; [T] float32."""
+    down = np.abs(np.diff(pictures, axis=1)).mean(axis=(1, 2))
+    across = np.abs(np.diff(pictures, axis=2)).mean(axis=(1, 2))
+    return down + across
 
 
 def _frame_of_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

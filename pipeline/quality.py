@@ -87,7 +87,10 @@ def head_pose(landmarks: np.ndarray, width: int, height: int) -> tuple[float, fl
     focal = float(max(width, height))
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     points = landmarks.astype(np.float64).reshape(5, 1, 2)
-    found, rotation, _ = cv2.solvePnP(HEAD_MM, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    try:
+        found, rotation, _ = cv2.solvePnP(HEAD_MM, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    except cv2.error:  # points that coincide or are not finite
+        return None
     if not found or not np.isfinite(rotation).all():
         return None
     matrix, _ = cv2.Rodrigues(rotation)

@@ -74,10 +74,11 @@ class CutDetector:
         return max((self.scores.get(frame, 0.0) for frame in range(start_frame + 1, end_frame)), default=0.0)
 
     def _add_change(self, cut: Cut) -> None:
-        if self._pending and self._returns_to_before(self._pending[0].frame):
-            self._pending.clear()
-        else:
-            self._pending.append(cut)
+        for place, change in enumerate(self._pending):  # a flash may follow a cut that is pending too
+            if self._returns_to_before(change.frame):
+                del self._pending[place:]
+                return
+        self._pending.append(cut)
 
     def _returns_to_before(self, frame: int) -> bool:
         """Tell whether the newest picture is again what was shown just before `frame`."""

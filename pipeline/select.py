@@ -42,6 +42,8 @@ class SelectConfig:
     """Share of frames with speech; less, and the clip counts as silent."""
     silent_share: float = 0.05
     """Target share of silent clips among the kept: they teach the model to keep the mouth shut."""
+    max_silent_activity: float = 0.01
+    """Mouth activity of a silent clip; more, and somebody talks whom nobody hears. Talkers of the test clips: 0.02-0.05."""
     min_mouth_activity: float = 0.0
     """Mouth activity of a speaking clip; less, and the speaker is off screen. 0: not judged."""
     sync_rules: Literal["trusted", "always", "never"] = "trusted"
@@ -73,8 +75,8 @@ class Rule:
     """The setting of `SelectConfig` that holds the threshold."""
     side: Literal["min", "max"]
     """`min`: smaller values fail. `max`: larger absolute values fail."""
-    clips: Literal["all", "speech", "synced"] = "all"
-    """Which clips it judges: all, those with speech, or those with speech whose sync is to be judged."""
+    clips: Literal["all", "speech", "silent", "synced"] = "all"
+    """Which clips it judges: all, those with speech, those without, or those with speech whose sync is to be judged."""
     off_at_zero: bool = False
     """Whether a threshold of 0 switches the rule off."""
 
@@ -94,6 +96,7 @@ RULES = (
     Rule(reason="av_length_mismatch", column="padded_audio_s", limit="max_padded_audio_s", side="max"),
     Rule(reason="crop_leaks", column="leakage_{policy}", limit="max_leakage", side="max", off_at_zero=True),
     Rule(reason="off_screen_speaker", column="mouth_activity", limit="min_mouth_activity", side="min", clips="speech"),
+    Rule(reason="no_speech", column="mouth_activity", limit="max_silent_activity", side="max", clips="silent"),
     Rule(reason="low_sync_conf", column="sync_confidence", limit="min_sync_confidence", side="min", clips="synced"),
     Rule(
         reason="offset_inconsistent", column="sync_spread_frames", limit="max_spread_frames", side="max", clips="synced"
@@ -117,7 +120,12 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
     """
     has_face = ~_is_null(scores, "track")
     silent = has_face & (_numbers(scores, "speech_share") < config.min_speech_share)
-    kinds = {"all": has_face, "speech": has_face & ~silent, "synced": has_face & ~silent & _judge_sync(scores, config)}
+    kinds = {
+        "all": has_face,
+        "speech": has_face & ~silent,
+        "silent": silent,
+        "synced": has_face & ~silent & _judge_sync(scores, config),
+    }
     failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
     for place in np.flatnonzero(~has_face):
         failures[place].append(_failure("no_face", 0.0, 1.0))

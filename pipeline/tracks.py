@@ -57,7 +57,7 @@ class Linker:
         config: the limits.
         stride: distance of the frames that are always detected.
         detect: finds the faces of one frame by its index; asked for key frames, and for frames between two of them
-            where a track or a face has no partner or a cut falls.
+            where a track or a face has no partner, a track is in a gap, or a cut falls.
         extended: called with a track and the range of frames that it has just grown by.
     """
 
@@ -98,7 +98,7 @@ class Linker:
     def _link_window(self, window: range, cuts: set[int]) -> None:
         """Link one window; its last frame is the key frame."""
         key = self._look(window[-1])
-        if not cuts.intersection(window) and self._all_paired(key):
+        if not cuts.intersection(window) and self._all_seen_before(window) and self._all_paired(key):
             self._step(window[-1], key)
             return
         for frame in window:
@@ -109,6 +109,10 @@ class Linker:
     def _look(self, frame: int) -> Detections:
         self.num_looked += 1
         return self._detect(frame)
+
+    def _all_seen_before(self, window: range) -> bool:
+        """Tell whether no track is in a gap; the length of a gap is known only by looking at every frame of it."""
+        return all(track.end_frame == window[0] for track in self._active)
 
     def _all_paired(self, found: Detections) -> bool:
         pairs = self._pair(found)

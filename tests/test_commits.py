@@ -10,7 +10,9 @@ from hs_data.manifests.errors import DatasetError
 
 
 def _commit(unit: str = "u1", phase: str = "score", fingerprint: str = "f1", **values) -> Commit:
-    return Commit(phase=phase, unit=unit, fingerprint=fingerprint, **{"receipts": {"item": {"outcome": "ok"}}, **values})
+    return Commit(
+        phase=phase, unit=unit, fingerprint=fingerprint, **{"receipts": {"item": {"outcome": "ok"}}, **values}
+    )
 
 
 def test_a_commit_comes_back_as_it_went(tmp_path: Path):
@@ -40,7 +42,12 @@ def test_the_first_attempt_stands(tmp_path: Path):
 
 def test_commits_are_told_apart_by_phase_and_fingerprint_and_come_in_order(tmp_path: Path):
     log = CommitLog(tmp_path)
-    for unit, phase, fingerprint in [("b", "score", "f1"), ("a", "score", "f2"), ("c", "score", "f1"), ("a", "probe", "f1")]:
+    for unit, phase, fingerprint in [
+        ("b", "score", "f1"),
+        ("a", "score", "f2"),
+        ("c", "score", "f1"),
+        ("a", "probe", "f1"),
+    ]:
         assert log.add(_commit(unit, phase, fingerprint))
     assert [c.unit for c in log.load("score")] == ["a", "b", "c"]
     assert [c.unit for c in log.load("score", "f1")] == ["b", "c"]

@@ -270,9 +270,7 @@ def test_silent_clips_are_exempt_from_sync_and_mouth_rules():
 def _silent_table(num_speaking: int, num_silent: int) -> pa.Table:
     """Speaking clips, then silent ones; their ids look like hashes and come in no order."""
     ids = [f"{number:05x}" for number in np.random.default_rng(7).permutation(1 << 16)[: num_speaking + num_silent]]
-    return _table(
-        *({"clip_id": name, "speech_share": 0.9 if n < num_speaking else 0.1} for n, name in enumerate(ids))
-    )
+    return _table(*({"clip_id": name, "speech_share": 0.9 if n < num_speaking else 0.1} for n, name in enumerate(ids)))
 
 
 def _kept_ids(table: pa.Table, config: SelectConfig = ALL_ON) -> set[str]:

@@ -160,7 +160,9 @@ def test_only_a_single_page_is_mapped_however_short_its_headers(tmp_path: Path, 
     clips = _write(tmp_path / "s.parquet", columns, (6,))
     table = pq.read_table(tmp_path / "s.parquet")
     page = {"data_page_size": 6 // num_pages * 1280 - 1, "write_batch_size": 1} if num_pages > 1 else {}
-    pq.write_table(table, tmp_path / "t.parquet", compression="NONE", use_dictionary=False, write_statistics=False, **page)
+    pq.write_table(
+        table, tmp_path / "t.parquet", compression="NONE", use_dictionary=False, write_statistics=False, **page
+    )
     chunk = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0).column(2)
     header_bytes = chunk.total_uncompressed_size - 6 * 1280
     assert 15 * num_pages <= header_bytes <= 64, "the file has not the pages that this test needs"

@@ -107,7 +107,9 @@ def test_json_that_cannot_be_read_back_is_not_written(tmp_path: Path):
     assert _names(tmp_path) == []
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b'{"a": 1', "damaged"), (b"\xff", "damaged")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "cannot be read"), (b'{"a": 1', "damaged"), (b"\xff", "damaged")]
+)
 def test_bad_json_is_named(tmp_path: Path, content: bytes | None, words: str):
     path = tmp_path / "x.json"
     if content is not None:

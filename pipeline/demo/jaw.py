@@ -38,7 +38,9 @@ class Jaw:
         self._still = plate[self.window].copy()
         self._x = np.arange(left, right, dtype=np.float32)[None] / scale  # [1, W] photo px, as all lengths below
         self._y = np.arange(top, bottom, dtype=np.float32)[:, None] / scale  # [H, 1]
-        bow = np.clip(1 - ((self._x - MOUTH_X) / MOUTH_HALF_WIDTH) ** 2, 0, None)  # 1 amid the lip, 0 from its corners on
+        bow = np.clip(
+            1 - ((self._x - MOUTH_X) / MOUTH_HALF_WIDTH) ** 2, 0, None
+        )  # 1 amid the lip, 0 from its corners on
         self._lip_y = CORNER_Y + LIP_DEPTH * bow
         # An open mouth is rounder than a smile.
         self._give = bow**0.7

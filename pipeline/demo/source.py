@@ -1,5 +1,71 @@
-"""TEMP"""
+"""Make the demo's files: each is whole or absent, and what is there already is not made again."""
+
+import logging
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from ...manifests.errors import DatasetError
+from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_bytes, write_json
+from .clips import Clip, Film, clips
+from .encode import add_sound, encode_video
+
+logger = logging.getLogger(__name__)
+
+RECORD = ".demo.json"
+"""Beside the files: their hashes, and what they were made with. Hidden, so that no source lists it."""
+DEMO_VERSION = 1
+"""Raise it when the files change, so that older ones are made again."""
+MADE_WITH = ("av", "numpy", "opencv-python-headless", "scikit-image", "scipy")
+"""Packages whose versions may change a pixel, a sample or a byte."""
 
 
-def make_demo(p):
-    raise NotImplementedError
+def make_demo(folder: Path) -> list[Path]:
+    """Write the demo's media files into a folder, and return their paths in the order of their names.
+
+    Files that an earlier call wrote, as their hashes tell, stay untouched; other files in the folder are none of its business.
+    """
+    tools = digest(DEMO_VERSION, [version(package) for package in MADE_WITH])
+    hashes = _read_record(folder / RECORD, tools)
+    todo = [clip for clip in clips() if not _is_whole(folder / clip.name, hashes.get(clip.name))]
+    if todo:
+        logger.info("demo: making %d files in %s", len(todo), folder)
+    for film, group in _by_film(todo):
+        video = encode_video(film.pictures(), film.rate)
+        for clip in group:
+            hashes[clip.name] = _write(folder / clip.name, clip, video)
+            write_json(folder / RECORD, {"made_with": tools, "sha256": hashes})
+    return sorted(folder / clip.name for clip in clips())
+
+
+def _read_record(path: Path, tools: str) -> dict[str, str]:
+    """Return name to hash of the files that were made by these very tools."""
+    try:
+        record = read_json(path)
+        return record["sha256"] if record["made_with"] == tools else {}
+    except (DatasetError, KeyError, TypeError):
+        return {}
+
+
+def _is_whole(path: Path, sha256: str | None) -> bool:
+    return sha256 is not None and path.is_file() and sha256_file(path) == sha256
+
+
+def _by_film(todo: list[Clip]) -> Iterator[tuple[Film, list[Clip]]]:
+    """Group clips that show the same pictures: those are drawn and encoded once."""
+    films = {id(clip.film): clip.film for clip in todo}
+    for key, film in films.items():
+        yield film, [clip for clip in todo if id(clip.film) == key]
+
+
+def _write(path: Path, clip: Clip, video: bytes) -> str:
+    """Write one file and return its hash."""
+    with atomic_path(path) as temporary:
+        if clip.speech is None:
+            temporary.write_bytes(video)
+        else:
+            add_sound(video, clip.pcm(), temporary, sample_rate_hz=clip.sample_rate_hz, num_channels=clip.num_channels)
+        if clip.kept_bytes < 1:
+            content = temporary.read_bytes()
+            temporary.write_bytes(content[: int(clip.kept_bytes * len(content))])
+        return sha256_file(temporary)

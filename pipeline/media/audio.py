@@ -7,9 +7,9 @@ from itertools import islice
 from math import ceil, floor
 from pathlib import Path
 
-import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.error import FFmpegError
 from av.packet import Packet
 
 from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
@@ -18,9 +18,9 @@ from .deadline import DecodeDeadline
 from .resample import Resampler
 
 PREROLL_S = 1
-"""Sound decoded before the range and thrown away: AAC overlaps 2 packets, MP3 borrows bits from 10, Opus asks for 80 ms."""
+"""Decoded before the range and thrown away: AAC overlaps 2 packets, MP3 borrows bits from 10, Opus asks for 80 ms."""
 LONGEST_JITTER_S = Fraction(1, 50)
-"""Timestamps may stray this far (half a video frame) from an unbroken run of samples before the sound is moved to them."""
+"""Timestamps may stray this far (half a video frame) from an unbroken run of samples before the sound follows them."""
 OVERRUN_S = Fraction(1, 10)
 """Sound decoded after the range: more than the resampling filter reaches."""
 SILENT_SHARE = 1e-4
@@ -35,8 +35,8 @@ def read(
     Sample 640 * k is the start of frame k, by the timestamps of both streams: sound that begins late, has a gap or ends
     early is silent there. Priming is skipped as far as the container declares it. Of several streams the first is read.
 
-    Channels are averaged. Where only one carries sound (a lapel microphone on the right of a stereo file) the average would
-    halve it, so that channel is taken alone; this is decided over the range that is asked for.
+    Channels are averaged. Where only one carries sound (a lapel microphone on the right of a stereo file) the average
+    would halve it, so that channel is taken alone; this is decided over the range that is asked for.
 
     Raises:
         ValueError: the range is empty or negative.
@@ -78,7 +78,7 @@ class _Sound:
         for packet in packets:
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except FFmpegError:
                 # The lost samples leave a hole, which only the next timestamp can tell the size of.
                 self._next = None
                 continue
@@ -87,7 +87,7 @@ class _Sound:
                     yield self._place(frame), frame
 
     def _place(self, frame: AudioFrame) -> int:
-        """Return the position of a frame: right after the one before, unless its timestamp says otherwise by a margin."""
+        """Return the position of a frame: right after the one before, unless its timestamp clearly says otherwise."""
         if frame.sample_rate != self._rate_hz:
             self._rate_hz, self._next = frame.sample_rate, None
         position = self._next or 0
@@ -101,8 +101,8 @@ class _Sound:
     def _snap(self, told: int, num_samples: int) -> int:
         """Undo the rounding of a timestamp after a seek, so that sound lands on the sample where a full read puts it.
 
-        Matroska rounds to milliseconds, 16 samples of 16 kHz. In an unbroken stream frames lie a whole number of frame lengths
-        apart; a timestamp within one tick of such a place means that place.
+        Matroska rounds to milliseconds, 16 samples of 16 kHz. In an unbroken stream frames lie a whole number of frame
+        lengths apart; a timestamp within one tick of such a place means that place.
         """
         if self._grid is None or self._grid[1] != num_samples:
             return told

@@ -9,7 +9,9 @@ from typing import BinaryIO, Literal
 
 import av
 from av.audio.stream import AudioStream
+from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
@@ -36,7 +38,7 @@ Kind = Literal["video", "audio"]
 def open_container(path: Path) -> InputContainer:
     """Open a file of any ending for reading; raise `MediaError` with the reason when that is impossible."""
     try:
-        # An absolute path has no protocol, so `a:b.mp4` and `-y.mp4` are files; tags in odd encodings are no reason to fail.
+        # An absolute path has no protocol, so `a:b.mp4` and `-y.mp4` are files. Tags may be in any encoding.
         return av.open(
             str(path.absolute()),
             options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
@@ -44,7 +46,7 @@ def open_container(path: Path) -> InputContainer:
         )
     except OSError as error:
         raise MediaError("unavailable", f"cannot be read ({error.strerror})") from error
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise _diagnose(path, error) from error
 
 
@@ -74,7 +76,7 @@ def pick_audio(container: InputContainer) -> AudioStream | None:
 
 
 def demux(container: InputContainer, *streams: VideoStream | AudioStream) -> Iterator[Packet]:
-    """Yield packets up to the end of the file or to where it stops making sense, and the empty ones that flush decoders.
+    """Yield packets up to the end or to where the file stops making sense, and the empty ones that flush decoders.
 
     Raises:
         MediaError: `unavailable`, the disk or network failed while reading.
@@ -83,7 +85,7 @@ def demux(container: InputContainer, *streams: VideoStream | AudioStream) -> Ite
         yield from container.demux(*streams)
     except OSError as error:
         raise MediaError("unavailable", f"reading failed ({error.strerror})") from error
-    except av.FFmpegError:
+    except FFmpegError:
         # Damaged structure: what follows cannot be found. The packets that are missing show up in the counts.
         return
 
@@ -136,7 +138,7 @@ class StreamReader:
 
     @property
     def has_guessed_times(self) -> bool:
-        """Whether the container stores no presentation times (AVI): with reordering, libavformat's guesses are wrong."""
+        """Whether the container stores no presentation times (AVI); with reordering, libavformat guesses them wrong."""
         return self._container.format.name == "avi"
 
     @property
@@ -151,7 +153,7 @@ class StreamReader:
         assert stream.time_base is not None
         self.stream, self.time_base = stream, stream.time_base
         # One worker per core: a threaded decoder would only fight the others.
-        stream.thread_type = "NONE"
+        stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         for other in self._container.streams:
             if other.index != stream.index:
@@ -160,7 +162,7 @@ class StreamReader:
     def _seek(self, offset: int, latest: int) -> Iterator[Packet] | None:
         try:
             self._container.seek(offset, stream=self.stream)
-        except (av.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             return None
         return _from_keyframe(demux(self._container, self.stream), latest)
 
@@ -174,7 +176,7 @@ def _from_keyframe(packets: Iterator[Packet], latest: int | None = None) -> Iter
     return None
 
 
-def _diagnose(path: Path, error: av.FFmpegError) -> MediaError:
+def _diagnose(path: Path, error: FFmpegError) -> MediaError:
     """Say why no demuxer takes a file, from its first bytes."""
     with path.open("rb") as file:
         head = file.read(4096)

@@ -1,4 +1,4 @@
-"""A deadline for decoders that hang while they hold the GIL: the process is killed from C and leaves a traceback behind."""
+"""A deadline for decoders that hang while they hold the GIL: C code kills the process and leaves a traceback behind."""
 
 import faulthandler
 import signal
@@ -17,8 +17,8 @@ class DecodeDeadline:
     `faulthandler.dump_traceback_later` does the same with a new thread for each arming: 35 us against 0.9 us measured,
     which is 7 % of a 512x512 h264 frame; the timer is cheap enough to guard every single frame.
 
-    The timer belongs to the whole process, so this is for worker processes that decode one thing at a time. Time between
-    two guarded blocks does not count. Call `close` at the end.
+    The timer belongs to the whole process, so this is for worker processes that decode one thing at a time. Time
+    between two guarded blocks does not count. Call `close` at the end.
 
     Args:
         budget_s: seconds that decoding may take in all.

@@ -3,13 +3,14 @@
 MPEG-4 part 2 leaves the rounding of its transform open: there one level of difference was seen, in one frame of 2,000.
 Damage in a file goes unnoticed: decord hands out what its decoder made up.
 
-decord drops a stream's start time, misnumbers MPEG-TS and MPEG-PS, has no AV1, gives float32 times, and aborts when threads
-share a reader. So: one reader, times from our own look at the packets, and only containers and codecs where it is right.
+decord drops a stream's start time, misnumbers MPEG-TS and MPEG-PS, has no AV1, gives float32 times, and aborts when
+threads share a reader. So: one reader, times from our own look at the packets, and only files that it gets right.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import decord
 import numpy as np
@@ -81,8 +82,10 @@ def _refuse(video: Video, stream: VideoStream) -> None:
 
 def _open(path: Path) -> decord.VideoReader:
     decord.logging.set_level(decord.logging.QUIET)
+    # Its signature says int, its documentation a share.
+    tolerance: Any = MAX_REPAIRED
     try:
-        return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1, fault_tol=MAX_REPAIRED)
+        return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1, fault_tol=tolerance)
     except (DECORDError, RuntimeError) as error:
         raise MediaError("codec_missing", "decord cannot open it; use decode.backend=pyav") from error
 

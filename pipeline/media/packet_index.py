@@ -15,10 +15,10 @@ SPARSE_S = 60
 
 
 class PacketIndex:
-    """Times of the packets from the first keyframe on: 25 bytes a packet, 11 MB for two hours at 60 fps.
+    """Times of the packets from the first keyframe on: 17 bytes a packet, 7 MB for two hours at 60 fps.
 
-    Packets that the container hides (before an edit list's start) are fed to decoders but not shown, so they do not count;
-    neither do those shown before the first keyframe, which cannot be decoded.
+    Packets that the container hides (before an edit list's start) are fed to decoders but not shown, so they do not
+    count; neither do those shown before the first keyframe, which cannot be decoded.
     """
 
     def __init__(self, time_base: Fraction) -> None:
@@ -40,6 +40,11 @@ class PacketIndex:
         self._times.append(ticks)
         self._steps.append(packet.duration or 0)
         self._keys.append(packet.is_keyframe)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first keyframe was seen."""
+        return self._first_key is not None
 
     def __len__(self) -> int:
         return len(self._times)

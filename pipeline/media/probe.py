@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -36,8 +37,8 @@ def probe(path: Path, *, deadline: DecodeDeadline | None = None) -> Video:
     """Describe one input file, reading every packet and decoding one frame.
 
     Raises:
-        MediaError: `unavailable`, `truncated`, `not_media`, `no_video_stream`, `codec_missing` or `decode_error`. A file
-            without sound is no error here (`audio_codec` is None).
+        MediaError: `unavailable`, `truncated`, `not_media`, `no_video_stream`, `codec_missing` or `decode_error`.
+            A file without sound is no error here (`audio_codec` is None).
     """
     with deadline or nullcontext(), open_container(path) as container:
         scan = _Scan(container)
@@ -111,13 +112,12 @@ class _Scan:
 
     def _try_decode(self, packet: Packet) -> None:
         """Decode up to the first frame, which knows the true size and the display matrix."""
-        keyframe_seen = len(self._index) or self._index.num_read
-        if self._first_frame is not None or not keyframe_seen or self._num_tried > FIRST_FRAME_PACKETS:
+        if self._first_frame or not self._index.has_begun or self._num_tried > FIRST_FRAME_PACKETS:
             return
         self._num_tried += bool(packet.size)
         try:
             frames = packet.decode()
-        except av.FFmpegError:
+        except FFmpegError:
             return
         self._first_frame = next((frame for frame in frames if isinstance(frame, VideoFrame)), None)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 
-import av
 import numpy as np
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -111,7 +111,7 @@ class _Source:
     def _decode(self, packet: Packet) -> list[VideoFrame]:
         try:
             return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
-        except av.FFmpegError:
+        except FFmpegError:
             self._stats.num_errors += 1
             ticks = packet_ticks(packet)
             self._damaged_since = self._last if ticks is None else ticks

@@ -3,7 +3,7 @@
 from math import ceil, gcd
 
 import numpy as np
-from scipy.signal import firwin, resample_poly
+from scipy.signal import resample_poly
 
 from ...manifests.records import SAMPLE_RATE_HZ
 
@@ -18,10 +18,10 @@ KAISER_BETA = 8.0
 class Resampler:
     """Add sound of one sample rate, given by position, to 16 kHz output.
 
-    Source sample i and output sample j stand for the times i / rate_hz and j / 16000 after the first video frame. The filter
-    is symmetric and its centre is compensated, so an impulse stays where it is, and the result does not depend on where
-    blocks begin. Positions where nothing was added are silent. Sound has to arrive in about its order in time: what is
-    more than a block late is dropped.
+    Source sample i and output sample j stand for the times i / rate_hz and j / 16000 after the first video frame. The
+    filter is symmetric and its centre is compensated, so an impulse stays where it is, and the result does not depend
+    on where blocks begin. Positions where nothing was added are silent. Sound has to arrive in about its order in time:
+    what is more than a block late is dropped.
 
     Args:
         rate_hz: sample rate of the source.
@@ -64,7 +64,9 @@ class Resampler:
         if self._up == self._down:
             return np.ones(1, np.float32)
         widest = max(self._up, self._down)
-        return firwin(2 * TAPS_PER_SIDE * widest + 1, 1 / widest, window=("kaiser", KAISER_BETA)).astype(np.float32)
+        taps = np.arange(-TAPS_PER_SIDE * widest, TAPS_PER_SIDE * widest + 1)
+        windowed = np.sinc(taps / widest) * np.kaiser(len(taps), KAISER_BETA)
+        return (windowed / windowed.sum()).astype(np.float32)
 
     def _flush(self) -> None:
         """Resample the middle of the buffer into `out` and move on by a block."""

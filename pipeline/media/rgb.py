@@ -15,8 +15,8 @@ class RgbConverter:
     """Turns frames of one video into arrays; keeps the swscale context.
 
     For 8-bit pictures of even height swscale takes its fast path, which ignores the interpolation, follows the frame's
-    colour matrix and range (BT.601 where the file says nothing) and repeats chroma. That is what decord gives too, bit for
-    bit. POINT makes the general path (10 bit, odd heights) repeat chroma in the same way; decord differs there.
+    colour matrix and range (BT.601 where the file says nothing) and repeats chroma. That is what decord gives too, bit
+    for bit. POINT makes the general path (10 bit, odd heights) repeat chroma in the same way; decord differs there.
     """
 
     def __init__(self, video: Video) -> None:
@@ -26,7 +26,7 @@ class RgbConverter:
         self._reformatter = VideoReformatter()
 
     def convert(self, frame: VideoFrame) -> np.ndarray:
-        """Return the picture as shown: [H, W, 3] uint8, C-contiguous, of the probed size even where the stream's changes."""
+        """Return the picture as shown: [H, W, 3] uint8, C-contiguous, always of the probed size."""
         width, height = self._size
         same = (frame.width, frame.height) == self._size
         scale = Interpolation.POINT if same else Interpolation.AREA

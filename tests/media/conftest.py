@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 
 MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
 CELL_PX = 32
@@ -67,10 +70,10 @@ def draw_video(
     sound: tuple[str, int, np.ndarray] | None = None,
     sound_start_s: Fraction = Fraction(0),
 ) -> list[Fraction]:
-    """Encode pictures 0, 1, 2, ... shown at `times_s` (or at `rate`) and sound (codec, Hz, float32 [S]); return the times."""
+    """Encode pictures 0, 1, 2, ... shown at `times_s` (or `rate`) and sound (codec, Hz, float32 [S]); return times."""
     times_s = times_s or [Fraction(number) / Fraction(rate) for number in range(num_frames)]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(rate), options=options or {})
+        stream = cast(VideoStream, container.add_stream(codec, rate=Fraction(rate), options=options or {}))
         stream.width, stream.height = size
         stream.pix_fmt = pixels
         stream.codec_context.max_b_frames = b_frames
@@ -78,9 +81,11 @@ def draw_video(
         counts_frames = codec in {"mpeg4", "mpeg2video", "mjpeg"} or path.suffix == ".avi"
         tick = 1 / Fraction(rate) if counts_frames else Fraction(1, 90_000)
         stream.codec_context.time_base = tick
-        audio = container.add_stream(sound[0], rate=sound[1], layout="mono") if sound else None
-        if sound and audio:
-            for block in _sound_frames(sound[1], sound[2], sound_start_s, str(audio.codec_context.format.name)):
+        # AAC's noise substitution draws on a generator whose state depends on where decoding began.
+        no_noise = {"aac_pns": "0"} if sound and sound[0] == "aac" else {}
+        if sound:
+            audio = cast(AudioStream, container.add_stream(sound[0], rate=sound[1], layout="mono", options=no_noise))
+            for block in _sound_frames(sound[1], sound[2], sound_start_s, audio.codec_context.format.name):
                 container.mux(audio.encode(block))
             container.mux(audio.encode(None))
         for number, time_s in enumerate(times_s):
@@ -97,8 +102,10 @@ def _sound_frames(rate_hz: int, samples: np.ndarray, start_s: Fraction, sample_f
         # NaN stands for "no packet here": a gap in the timestamps.
         if np.isnan(part).any():
             continue
-        kind = sample_format.rstrip("p")
-        values = part.astype(np.float32) if kind == "flt" else np.rint(part * 32767).astype(np.int16)
+        full_scale, kind = {"flt": (1, np.float32), "s16": (2**15 - 1, np.int16), "s32": (2**31 - 256, np.int32)}[
+            sample_format.rstrip("p")
+        ]
+        values = (part.astype(np.float64) * full_scale).astype(kind)
         frame = av.AudioFrame.from_ndarray(values[None], format=sample_format, layout="mono")
         frame.sample_rate = rate_hz
         frame.pts, frame.time_base = first + round(start_s * rate_hz), Fraction(1, rate_hz)

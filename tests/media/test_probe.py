@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.records import Video
@@ -43,7 +44,10 @@ def test_broken_clip_has_its_reason(clip, name, reason):
         ("derived__dev_noaudio.mp4", {"audio_codec": None, "num_audio_streams": 0, "sample_rate_hz": 0}),
         ("derived__dev_wrongext.avi", {"container": "mov,mp4,m4a,3gp,3g2,mj2", "num_frames": 125}),
         ("derived__dev_rotmeta90.mp4", {"rotation_deg": 270, "width": 512, "height": 640}),
-        ("dmlc__decord__tests_test_data_video_180.mov", {"rotation_deg": 180, "width": 568, "height": 320, "num_packets": 3}),
+        (
+            "dmlc__decord__tests_test_data_video_180.mov",
+            {"rotation_deg": 180, "width": 568, "height": 320, "num_packets": 3},
+        ),
         ("derived__dev_odddims.mp4", {"width": 511, "height": 501}),
         ("derived__dev_twotracks.mkv", {"num_audio_streams": 2, "audio_codec": "aac"}),
         ("derived__dev_onechannel.mp4", {"num_channels": 2, "sample_rate_hz": 48_000}),
@@ -86,7 +90,9 @@ def test_clock_of_real_clip(clip, name, video_start_s, audio_start_s, audio_end_
     assert float(video.audio_start_s + video.audio_duration_s) == pytest.approx(audio_end_s, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["a b.mp4", "é'\".mp4", "$x;`y`.mp4", "-y.mp4", "名.mp4", "http:x.mp4", "%03d.mp4", "no ending"])
+@pytest.mark.parametrize(
+    "name", ["a b.mp4", "é'\".mp4", "$x;`y`.mp4", "-y.mp4", "名.mp4", "http:x.mp4", "%03d.mp4", "no ending"]
+)
 def test_any_file_name(tmp_path, monkeypatch, draw, name):
     draw(tmp_path / "drawn.mp4", "libx264", num_frames=5)
     (tmp_path / "drawn.mp4").rename(tmp_path / name)

@@ -1,0 +1,139 @@
+"""Latents: the block-DCT codec is what it says, a least-squares projection that decodes to recognisable frames."""
+
+import itertools
+
+import numpy as np
+import pytest
+from skimage import data
+
+from hs_data.manifests.schema import FRAME_COLUMNS
+from hs_data.pipeline.latents import BlockDct, LatentsConfig, make_codec, psnr_db
+
+CODEC = BlockDct()
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    picture = data.astronaut()
+    assert picture.shape == (512, 512, 3)
+    return picture
+
+
+def _grey(astronaut: np.ndarray) -> np.ndarray:
+    """Grey of half the contrast, so that no decoded pixel is clipped."""
+    luma = (64 + astronaut.mean(axis=2) / 2).round().astype(np.uint8)
+    return np.repeat(luma[..., None], 3, axis=2)
+
+
+def test_shapes_and_kinds_are_those_of_the_contract():
+    codec = make_codec(LatentsConfig())
+    frames = np.random.default_rng(0).integers(0, 256, (3, 512, 512, 3), dtype=np.uint8)
+    latents = codec.encode(frames)
+    decoded = codec.decode(latents)
+    assert (latents.shape, latents.dtype) == ((3, 4, 64, 64), np.float16)
+    assert (decoded.shape, decoded.dtype) == ((3, 512, 512, 3), np.uint8)
+    column, contract = FRAME_COLUMNS["latent"], codec.contract
+    assert (contract["channels"], contract["size"], contract["size"]) == column.shape
+    assert np.dtype(contract["dtype"]) == np.dtype(column.dtype)
+    assert (contract["id"], contract["scaling"], contract["pixels"]) == ("hs-data/block-dct", 0.25, 512)
+
+
+def test_frames_are_encoded_one_by_one(astronaut: np.ndarray):
+    pair = np.stack([astronaut, astronaut[::-1]])
+    np.testing.assert_array_equal(CODEC.encode(pair)[1], CODEC.encode(pair[1:])[0])
+    latents = CODEC.encode(pair)
+    np.testing.assert_array_equal(CODEC.decode(latents)[1], CODEC.decode(latents[1:])[0])
+
+
+def test_a_photograph_stays_recognisable(astronaut: np.ndarray):
+    decoded = CODEC.decode(CODEC.encode(astronaut[None]))[0]
+    assert psnr_db(astronaut, decoded) >= 23.0
+    mean_only = astronaut.reshape(64, 8, 64, 8, 3).mean(axis=(1, 3)).repeat(8, 0).repeat(8, 1).round().astype(np.uint8)
+    assert psnr_db(astronaut, decoded) > psnr_db(astronaut, mean_only) + 1.5, "no better than a mosaic"
+
+
+@pytest.mark.parametrize("colour", list(itertools.product((0, 128, 255), repeat=3)), ids=str)
+def test_a_plain_colour_comes_back(colour: tuple[int, int, int]):
+    frame = np.broadcast_to(np.array(colour, np.uint8), (1, 512, 512, 3))
+    decoded = CODEC.decode(CODEC.encode(frame)).astype(int)
+    assert np.abs(decoded - colour).max() <= 2
+
+
+def test_grey_ramps_along_one_cosine_come_back():
+    wave = np.cos((2 * np.arange(8) + 1) * np.pi / 16)
+    for horizontal in (True, False):
+        cell = np.broadcast_to(wave if horizontal else wave[:, None], (8, 8))
+        frame = np.repeat((128 + 60 * np.tile(cell, (64, 64)))[..., None], 3, axis=2).round().astype(np.uint8)
+        latents = CODEC.encode(frame[None])[0]
+        assert psnr_db(frame, CODEC.decode(latents[None])[0]) > 45
+        own, other = (1, 2) if horizontal else (2, 1)
+        # Orthonormal: the coefficient's square is the energy of the cell, in pixels of [-1, 1].
+        expected = 0.25 * np.sqrt(64 * np.mean((60 / 127.5 * cell) ** 2))
+        assert latents[own] == pytest.approx(np.full((64, 64), expected), abs=5e-3)
+        assert np.abs(latents[other]).max() < 5e-3
+
+
+def test_decoding_and_encoding_is_the_identity():
+    random = np.random.default_rng(1)
+    latents = random.uniform(-0.4, 0.4, (2, 4, 64, 64))
+    latents[:, 0] = random.uniform(-0.5, 0.5, (2, 64, 64))  # bright and dark, but no pixel clips
+    stored = latents.astype(np.float16)
+    again = CODEC.encode(CODEC.decode(stored))
+    # fp16 at 0.5 is 2.4e-4; rounding 64 pixels to whole levels adds 0.29 / 127.5 * 0.25 = 5.7e-4 (1 sigma) a coefficient.
+    assert np.abs(again.astype(np.float32) - stored.astype(np.float32)).max() < 4e-3
+
+
+def test_decoding_gives_the_least_squares_picture(astronaut: np.ndarray):
+    """What is left over has nothing in common with the pictures that the codec can make."""
+    frame = _grey(astronaut)
+    left = frame.astype(float) - CODEC.decode(CODEC.encode(frame[None]))[0]
+    cells = left[..., 0].reshape(64, 8, 64, 8)
+    wave = np.cos((2 * np.arange(8) + 1) * np.pi / 16)
+    for down, across in ((np.ones(8), np.ones(8)), (np.ones(8), wave), (wave, np.ones(8))):
+        shared = np.einsum("rycx,y,x->rc", cells, down, across) / (np.linalg.norm(down) * np.linalg.norm(across))
+        # Orthonormal units: 8 times a grey level of the mean. fp16 at 1 is 4.9e-4 * 4 * 127.5 = 0.25, rounding 0.29.
+        assert np.abs(shared).mean() < 0.5
+        assert np.abs(shared).max() < 3.0
+
+
+def test_colour_is_shared_by_a_pair_of_cells():
+    frame = np.full((1, 512, 512, 3), 128, np.uint8)
+    frame[0, 0:8, 0:16] = (180, 100, 100)
+    latents = CODEC.encode(frame)[0].astype(float)
+    red, green, blue = ((np.array([180, 100, 100]) - 127.5) / 127.5).tolist()
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert latents[3, 0, :2] == pytest.approx([2 * 0.564 * (blue - luma), 2 * 0.713 * (red - luma)], abs=3e-3)
+    assert np.abs(latents[3, 0, 2:]).max() < 3e-3
+    assert np.abs(latents[3, 1:]).max() < 3e-3
+    decoded = CODEC.decode(latents[None])[0].astype(int)
+    assert np.abs(decoded[0:8, 0:16] - (180, 100, 100)).max() <= 2
+
+
+def test_faces_have_latents_of_about_unit_size(astronaut: np.ndarray):
+    latents = CODEC.encode(astronaut[None]).astype(float)
+    assert 0.5 < latents[0, 0].std() < 2.0
+    assert np.abs(latents).max() < LatentsConfig().max_abs
+
+
+def test_extreme_frames_stay_far_within_range():
+    black, white = CODEC.encode(np.array([0, 255], np.uint8)[:, None, None, None].repeat(512, 1).repeat(512, 2).repeat(3, 3))
+    assert black[0] == pytest.approx(np.full((64, 64), -2.0), abs=2e-3)
+    assert white[0] == pytest.approx(np.full((64, 64), 2.0), abs=2e-3)
+    noise = np.random.default_rng(0).choice([0, 255], (1, 512, 512, 3)).astype(np.uint8)
+    assert np.isfinite(CODEC.encode(noise)).all()
+
+
+def test_latents_beyond_any_picture_decode_to_black_or_white_and_do_not_wrap():
+    latents = np.zeros((2, 4, 64, 64), np.float16)
+    latents[0, 0], latents[1, 0] = 30, -30
+    bright, dark = CODEC.decode(latents)
+    assert bright.min() == 255
+    assert dark.max() == 0
+
+
+def test_psnr_is_measured_against_full_scale():
+    left = np.zeros((8, 8, 3), np.uint8)
+    assert psnr_db(left, left) == float("inf")
+    assert psnr_db(left, left + np.uint8(255)) == 0.0
+    assert psnr_db(left, left + np.uint8(1)) == pytest.approx(48.13, abs=0.01)
+    assert psnr_db(left + np.uint8(10), left) == pytest.approx(28.13, abs=0.01)
