@@ -1,4 +1,4 @@
-"""How well the crop, the mouth signal and the offset estimate do on real talkers: the tables of docs/leakage.md and sync.md.
+"""Mouth signal, crop leakage and offset estimate on real talkers: the tables of docs/leakage.md and docs/sync.md.
 
 Run: python benchmarks/leakage.py [--clips ../shared/media] [--weights ../shared/weights]
 """
@@ -15,7 +15,7 @@ from scipy.ndimage import uniform_filter1d
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import CROP_POLICIES
 from hs_data.pipeline import crop, leakage, mouth, sync
-from hs_data.pipeline.faces import FaceDetector, FacesConfig, detect_scaled
+from hs_data.pipeline.faces import Detections, FaceDetector, FacesConfig, detect_scaled
 from hs_data.pipeline.media import audio, decode
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.haar import HaarDetector
@@ -29,12 +29,12 @@ OBAMA = [f"FuxiVirtualHuman__styletalk_Obama_clip{i}_muxed.mp4" for i in (1, 2, 
 ANDREW = [f"FuxiVirtualHuman__styletalk_andrew_clip_{i}_muxed.mp4" for i in (1, 2)]
 NOEM = "FuxiVirtualHuman__styletalk_KristiNoem_muxed.mp4"
 ANCHOR = "R-V-Abhishek__Syncnet_FCN__data_example.avi"
-GRID = [f"rizkiarm__LipNet__evaluation_samples_GRID_{c}.mpg" for c in "bbaf2n lbbc2a lwbsza pwij3p sbia1a swiz3n".split()]
-TALKERS = "real talkers: landmark truth, at least 100 frames, a whole face"
+SENTENCES = ("bbaf2n", "lbbc2a", "lwbsza", "pwij3p", "sbia1a", "swiz3n")
+GRID = [f"rizkiarm__LipNet__evaluation_samples_GRID_{sentence}.mpg" for sentence in SENTENCES]
 CAR = [f"X-LANCE__MSDWILD__samples_demo1_speaking_mp4s_{i}.mp4" for i in (0, 3)]
 VASA = [f"tencent-ailab__V-Express__test_samples_vasa-1_{i}_gt.mp4" for i in ("11", "3")]
-OFFSETS = {"-200ms": 5, "-80ms": 2, "+40ms": -1, "+120ms": -3, "+320ms": -8}
-"""Known shifts of `derived__dev_off*` against `derived__dev_base`, as the lead they add, frames."""
+OFFSETS = ("-200ms", "-80ms", "+40ms", "+120ms", "+320ms")
+"""Known delays of the sound of `derived__dev_off*` against `derived__dev_base`."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ def watch(path: Path, yunet: FaceDetector, haar: FaceDetector) -> Clip:
     window: list[np.ndarray] = []
     end = min(video.num_frames, MAX_FRAMES)
     for frame in decode.frames(path, video, end_frame=end, config=decode.DecodeConfig()):
-        clip.boxes.append(_nearest(clip.boxes[-1:], yunet, frame.rgb, clip.landmarks))
+        _add_face(clip, detect_scaled(yunet, [frame.rgb], FacesConfig(backend="yunet"))[0])
         clip.patches["every"].append(mouth.measure(frame.rgb, clip.boxes[-1], clip.landmarks[-1]))
         window.append(frame.rgb)
         if frame.index % STRIDE == 0 or frame.index == end - 1:
@@ -81,16 +81,17 @@ def watch(path: Path, yunet: FaceDetector, haar: FaceDetector) -> Clip:
     return clip
 
 
-def _nearest(last: list[np.ndarray], detector: FaceDetector, rgb: np.ndarray, landmarks: list[np.ndarray]) -> np.ndarray:
-    """The largest face at first, then the one nearest to the last; a missed one stays where it was."""
-    found = detect_scaled(detector, [rgb], FacesConfig(backend="yunet"))[0]
+def _add_face(clip: Clip, found: Detections) -> None:
+    """Take the largest face at first, then the one nearest to the last; a missed one stays where it was."""
     if not len(found.boxes):
-        landmarks.append(landmarks[-1])
-        return last[0]
-    apart = np.abs(found.boxes - last[0]).sum(axis=1) if last else -(found.boxes[:, 3] - found.boxes[:, 1])
+        clip.boxes.append(clip.boxes[-1])
+        clip.landmarks.append(clip.landmarks[-1])
+        return
+    heights = found.boxes[:, 3] - found.boxes[:, 1]
+    badness = np.abs(found.boxes - clip.boxes[-1]).sum(axis=1) if clip.boxes else -heights
     assert found.landmarks is not None
-    landmarks.append(found.landmarks[apart.argmin()])
-    return found.boxes[apart.argmin()]
+    clip.boxes.append(found.boxes[badness.argmin()])
+    clip.landmarks.append(found.landmarks[badness.argmin()])
 
 
 def _take_window(clip: Clip, window: list[np.ndarray], box: np.ndarray | None, haar: FaceDetector) -> np.ndarray | None:
@@ -122,7 +123,8 @@ def fast(signal: np.ndarray) -> np.ndarray:
 
 def mouth_table(clips: list[Clip], truth: dict[str, np.ndarray]) -> Iterator[str]:
     """Correlation of the pixel signal with the landmark model."""
-    yield "| patches placed by | clips | median r | median r, 1 s high-passed | least | at or above 0.6 |\n|---|---|---|---|---|---|"
+    yield "| patches placed by | clips | median r | median r, 1 s high-passed | least | at or above 0.6 |"
+    yield "|---|---|---|---|---|---|"
     names = {"every": "YuNet, every frame", "fifth": "YuNet, every 5th frame", "haar": "Haar box, every 5th frame"}
     for kind, name in names.items():
         pairs = []
@@ -155,8 +157,8 @@ def leakage_table(clips: list[Clip], truth: dict[str, np.ndarray], stride: int, 
             rows.append([*scores[:2], np.mean(scores[2:]), crop.jitter(crops)])
         real, seen, moved, tremble = np.array(rows).T
         yield (
-            f"| {policy} | {real.mean():.2f} | {np.mean(real > 0.2):.0%} | {seen.mean():.2f} | {np.mean(seen > 0.2):.0%} "
-            f"| {moved.mean():.2f} | {np.median(tremble):.1f} |"
+            f"| {policy} | {real.mean():.2f} | {np.mean(real > 0.2):.0%} | {seen.mean():.2f} "
+            f"| {np.mean(seen > 0.2):.0%} | {moved.mean():.2f} | {np.median(tremble):.1f} |"
         )
 
 
@@ -167,17 +169,17 @@ def lead_table(clips: dict[str, Clip]) -> Iterator[str]:
         if len(clip.pcm):
             found = sync.estimate(clip.opening("fifth"), clip.pcm, sync.SyncConfig())
             spread = "" if found.spread_frames is None else f"{found.spread_frames:.1f}"
-            yield (
-                f"| {clip.name} | {len(clip.boxes) / 25:.1f} | {found.lead_frames:+.2f} | {found.confidence:.2f} | {spread} |"
-            )
+            seconds, confidence = len(clip.boxes) / 25, found.confidence
+            yield f"| {clip.name} | {seconds:.1f} | {found.lead_frames:+.2f} | {confidence:.2f} | {spread} |"
 
 
 def duration_table(clips: list[Clip]) -> Iterator[str]:
     """Pieces of long clips against the whole clip, and against other people's sound and their own played backwards."""
     yield (
         "| piece, s | pieces | median error, frames | within 1 | within 1 where confidence >= 0.3 (share) "
-        "| median confidence: own / wrong sound | 95 % of wrong below | own above that | AUC |\n|---|---|---|---|---|---|---|---|---|"
+        "| median confidence: own / wrong sound | 95 % of wrong below | own above that | AUC |"
     )
+    yield "|---|---|---|---|---|---|---|---|---|"
     config = sync.SyncConfig()
     whole = {clip.name: sync.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips}
     for seconds in (3, 4, 5, 6, 8, 10, 15):
@@ -221,7 +223,8 @@ def main() -> None:
     names = dict.fromkeys([*real, *GRID, *VASA, *CAR, *derived, *wrong])
     clips = {name: watch(args.clips / name, yunet, HaarDetector()) for name in names}
     talkers = [clips[name] for name in real]
-    show(f"Mouth signal, {len(real)} talkers and {len(GRID)} of GRID", mouth_table([*talkers, *map(clips.get, GRID)], truth))
+    mouths = [*talkers, *(clips[name] for name in GRID)]
+    show(f"Mouth signal, {len(real)} talkers and {len(GRID)} of GRID", mouth_table(mouths, truth))
     for stride, smooth in ((1, 0.0), (1, 2.0), (5, 0.0), (5, 2.0)):
         title = f"Leakage, {len(real)} talkers, detected on every {stride}. frame, smooth_frames = {smooth:g}"
         show(title, leakage_table(talkers, truth, stride, smooth))

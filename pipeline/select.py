@@ -43,7 +43,7 @@ class SelectConfig:
     silent_share: float = 0.05
     """Target share of silent clips among the kept: they teach the model to keep the mouth shut."""
     max_silent_activity: float = 0.01
-    """Mouth activity of a silent clip; more, and somebody talks whom nobody hears. Talkers of the test clips: 0.02-0.05."""
+    """Mouth activity of a silent clip; more, and somebody talks unheard. Talkers of the test clips: 0.02-0.05."""
     min_mouth_activity: float = 0.0
     """Mouth activity of a speaking clip; less, and the speaker is off screen. 0: not judged."""
     sync_rules: Literal["trusted", "always", "never"] = "trusted"

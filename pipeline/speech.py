@@ -45,7 +45,7 @@ def detect_speech(pcm: np.ndarray, config: SpeechConfig) -> np.ndarray:
     steps = pcm.reshape(-1, STEP_SAMPLES)
     loud = np.asarray(loudness_db(steps) >= config.min_loudness_db)
     voiced: np.ndarray = np.array([detector.is_speech(step.tobytes(), SAMPLE_RATE_HZ) for step in steps], bool) & loud
-    return _close_gaps(voiced.reshape(-1, 2).any(axis=1), config.hangover_frames)
+    return _close_gaps(np.asarray(voiced.reshape(-1, 2).any(axis=1)), config.hangover_frames)
 
 
 def loudness_db(pcm: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def estimate(opening: np.ndarray, pcm: np.ndarray, config: SyncConfig) -> SyncEs
     """
     assert len(pcm) == SAMPLES_PER_FRAME * len(opening), "sound and picture must be of one length"
     reach = config.max_shift_frames * STEPS
-    if len(opening) < MIN_FRAMES or not pcm.any():
+    if len(opening) < MIN_FRAMES or np.ptp(opening) < 1e-6 or not pcm.any():
         flat = np.zeros(2 * reach + 1, np.float32)
         return SyncEstimate(
             lead_frames=0.0, confidence=0.0, curve=np.zeros(0, np.float32), spread_frames=None, correlation=flat

@@ -79,7 +79,7 @@ def test_decoding_and_encoding_is_the_identity():
     latents[:, 0] = random.uniform(-0.5, 0.5, (2, 64, 64))  # bright and dark, but no pixel clips
     stored = latents.astype(np.float16)
     again = CODEC.encode(CODEC.decode(stored))
-    # fp16 at 0.5 is 2.4e-4; rounding 64 pixels to whole levels adds 0.29 / 127.5 * 0.25 = 5.7e-4 (1 sigma) a coefficient.
+    # fp16 at 0.5 is 2.4e-4; rounding pixels to whole levels adds 0.29 / 127.5 * 0.25 = 5.7e-4 (1 sigma).
     assert np.abs(again.astype(np.float32) - stored.astype(np.float32)).max() < 4e-3
 
 
@@ -91,9 +91,9 @@ def test_decoding_gives_the_least_squares_picture(astronaut: np.ndarray):
     wave = np.cos((2 * np.arange(8) + 1) * np.pi / 16)
     for down, across in ((np.ones(8), np.ones(8)), (np.ones(8), wave), (wave, np.ones(8))):
         shared = np.einsum("rycx,y,x->rc", cells, down, across) / (np.linalg.norm(down) * np.linalg.norm(across))
-        # Orthonormal units: 8 times a grey level of the mean. fp16 at 1 is 4.9e-4 * 4 * 127.5 = 0.25, rounding 0.29.
+        # In orthonormal units half a grey level over all 64 pixels is 4: what rounding can do at most, in flat cells.
         assert np.abs(shared).mean() < 0.5
-        assert np.abs(shared).max() < 3.0
+        assert np.abs(shared).max() < 4.3
 
 
 def test_colour_is_shared_by_a_pair_of_cells():
@@ -116,7 +116,9 @@ def test_faces_have_latents_of_about_unit_size(astronaut: np.ndarray):
 
 
 def test_extreme_frames_stay_far_within_range():
-    black, white = CODEC.encode(np.array([0, 255], np.uint8)[:, None, None, None].repeat(512, 1).repeat(512, 2).repeat(3, 3))
+    black, white = CODEC.encode(
+        np.array([0, 255], np.uint8)[:, None, None, None].repeat(512, 1).repeat(512, 2).repeat(3, 3)
+    )
     assert black[0] == pytest.approx(np.full((64, 64), -2.0), abs=2e-3)
     assert white[0] == pytest.approx(np.full((64, 64), 2.0), abs=2e-3)
     noise = np.random.default_rng(0).choice([0, 255], (1, 512, 512, 3)).astype(np.uint8)

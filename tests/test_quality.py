@@ -1,6 +1,7 @@
 """Quality: what a face's sharpness, light and pose come out as, on pictures whose answer is known."""
 
 import io
+import itertools
 
 import cv2
 import numpy as np
@@ -56,11 +57,11 @@ def test_a_single_bright_point_has_the_sharpness_of_its_laplacian():
 def test_blur_lowers_sharpness_step_by_step():
     picture = np.random.default_rng(0).integers(0, 256, (192, 192, 3), dtype=np.uint8)
     values = []
-    for sigma in (0.5, 1.0, 2.0, 4.0, 8.0):
+    for sigma in (0.5, 1.0, 2.0, 4.0):
         found = look(cv2.GaussianBlur(picture, (0, 0), sigma), WHOLE)
         assert found is not None
         values.append(found.sharpness)
-    assert all(blurred < sharper / 2 for sharper, blurred in zip(values, values[1:], strict=False))
+    assert all(blurred < sharper / 2 for sharper, blurred in itertools.pairwise(values))
     assert values[-1] < 15, "beyond the default limit of selection"
 
 
@@ -153,7 +154,9 @@ def _project(yaw_deg: float, pitch_deg: float, roll_deg: float = 0.0, shift_mm: 
 
 @pytest.mark.parametrize("shift_mm", [0.0, 150.0], ids=["centre", "aside"])
 @pytest.mark.parametrize("roll", [0.0, 20.0])
-@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (30, 0), (-30, 0), (0, 20), (0, -20), (60, 0), (25, -15), (-40, 30)])
+@pytest.mark.parametrize(
+    ("yaw", "pitch"), [(0, 0), (30, 0), (-30, 0), (0, 20), (0, -20), (60, 0), (25, -15), (-40, 30)]
+)
 def test_the_pose_of_a_generic_head_is_recovered(yaw: float, pitch: float, roll: float, shift_mm: float):
     found = head_pose(_project(yaw, pitch, roll, shift_mm), 1280, 720)
     assert found == pytest.approx((yaw, pitch), abs=0.5)

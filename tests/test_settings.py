@@ -98,7 +98,7 @@ def test_words_nest_and_the_last_one_wins():
 
 @pytest.mark.parametrize("word", ["faces.stride", "=3", " =3"], ids=["no_value", "no_key", "blank_key"])
 def test_a_word_without_key_or_value_is_refused(word: str):
-    with pytest.raises(ConfigError, match="write --set stage.key=value") as caught:
+    with pytest.raises(ConfigError, match=r"write --set stage\.key=value") as caught:
         settings.parse_assignments([word])
     assert word in str(caught.value)
     assert caught.value.exit_code == 2
@@ -195,7 +195,7 @@ def test_keys_are_dotted_and_in_order_with_types_and_defaults():
         ("limit", None),
         ("fast", False),
     ]
-    assert dict((key, kind) for key, kind, _ in settings.keys(Outer))["faces.stride"] is int
+    assert {key: kind for key, kind, _ in settings.keys(Outer)}["faces.stride"] is int
 
 
 # --- files
@@ -239,8 +239,7 @@ def _documented_fields(cls: type) -> dict[str, str | None]:
     for statement, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             text = below.value if isinstance(below, ast.Expr) else None
-            is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
-            found[statement.target.id] = str(text.value) if is_text else None
+            found[statement.target.id] = str(text.value) if isinstance(text, ast.Constant) else None
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -159,7 +160,7 @@ def test_only_a_single_page_is_mapped_however_short_its_headers(tmp_path: Path, 
     columns = {"pcm": FRAME_COLUMNS["pcm"]}
     clips = _write(tmp_path / "s.parquet", columns, (6,))
     table = pq.read_table(tmp_path / "s.parquet")
-    page = {"data_page_size": 6 // num_pages * 1280 - 1, "write_batch_size": 1} if num_pages > 1 else {}
+    page: dict[str, Any] = {"data_page_size": 6 // num_pages * 1280 - 1, "write_batch_size": 1} if num_pages > 1 else {}
     pq.write_table(
         table, tmp_path / "t.parquet", compression="NONE", use_dictionary=False, write_statistics=False, **page
     )

@@ -8,10 +8,10 @@ import pytest
 from hs_data.pipeline.faces import Detections
 from hs_data.pipeline.tracks import Linker, Track, TracksConfig, iou
 
-Boxes = Callable[[int], Sequence[Sequence[float]]]
+Boxes = Callable[[int], Sequence[Sequence[float] | np.ndarray]]
 
 
-def _detections(boxes: Sequence[Sequence[float]], *, landmarks: bool = True) -> Detections:
+def _detections(boxes: Sequence[Sequence[float] | np.ndarray], *, landmarks: bool = True) -> Detections:
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
     # Five points on a line through the box: they move as the box moves.
     points = np.stack([array[:, :2] + (array[:, 2:] - array[:, :2]) * k / 6 for k in range(1, 6)], axis=1)
@@ -174,7 +174,7 @@ def test_a_bridge_is_exactly_linear(gap: int):
     def boxes(frame: int) -> list[np.ndarray]:
         return [before] if frame < 20 else [] if frame < 20 + gap else [after]
 
-    linker, _ = _link(boxes, 40)  # type: ignore[arg-type]
+    linker, _ = _link(boxes, 40)
     [track] = linker.tracks
     for step in range(gap + 2):
         part = step / (gap + 1)

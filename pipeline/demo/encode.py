@@ -20,9 +20,9 @@ from scipy.signal import resample_poly
 
 from ...manifests.records import SAMPLE_RATE_HZ
 
-X264 = {"preset": "veryfast", "crf": "23", "threads": "2"}
+X264 = {"preset": "veryfast", "crf": "21", "threads": "2"}
 """A fixed number of threads, because x264 makes another stream with another number."""
-KEYFRAME_EVERY = 50
+KEYFRAME_EVERY = 75
 AUDIO_BITS = 64_000
 BIT_EXACT = {"fflags": "+bitexact"}
 """No versions and dates in the file."""

@@ -31,7 +31,7 @@ def enlarge(photo: np.ndarray, scale: float) -> np.ndarray:
     size = (round(photo.shape[1] * scale), round(photo.shape[0] * scale))
     large = cv2.resize(photo, size, interpolation=cv2.INTER_LANCZOS4).astype(np.float32)
     blurred = cv2.GaussianBlur(large, (0, 0), 0.7 * scale)
-    grain = np.random.default_rng(1).normal(0, 1.5, large.shape[:2]).astype(np.float32)
+    grain = np.random.default_rng(1).normal(0, 1.2, large.shape[:2]).astype(np.float32)
     return (large + 0.8 * (large - blurred) + grain[..., None]).clip(0, 255).astype(np.uint8)
 
 

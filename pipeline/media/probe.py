@@ -88,6 +88,9 @@ class _Scan:
         rotation = round(frame.rotation / 90) * 90 % 360
         width, height = (frame.width, frame.height) if rotation in (0, 180) else (frame.height, frame.width)
         steps_s = np.diff(shown) * float(self._time_base)
+        is_vfr = bool(len(steps_s) and np.ptp(steps_s) > VFR_STEP_S)
+        if is_vfr:
+            duration_s += self._last_hold_s(start_s + duration_s, float(steps_s.max()))
         audio_start_s = start_s if self._audio_start_s is None else self._audio_start_s
         return Video(
             container=self._container.format.name,
@@ -96,7 +99,7 @@ class _Scan:
             height=height,
             rotation_deg=rotation,
             fps=float(len(index) / duration_s),
-            is_vfr=bool(len(steps_s) and np.ptp(steps_s) > VFR_STEP_S),
+            is_vfr=is_vfr,
             num_packets=len(index),
             num_frames=max(1, round(duration_s * FRAME_RATE)),
             start_s=start_s,
@@ -109,6 +112,17 @@ class _Scan:
             num_channels=sound.codec_context.channels if sound else 0,
             num_audio_streams=len(self._container.streams.audio),
         )
+
+    def _last_hold_s(self, end_s: Fraction, longest_s: float) -> Fraction:
+        """Return how much longer the last picture of a variable-rate stream stays than its packet says.
+
+        Encoders that leave pictures out write a usual length for the last one, though the ones after it were left out
+        too: it is held while the sound goes on, if no longer than another picture of this file was.
+        """
+        if self._audio_start_s is None:
+            return Fraction(0)
+        hold_s = self._audio_start_s + self._sound_duration_s() - end_s
+        return hold_s if 0 < hold_s <= longest_s else Fraction(0)
 
     def _try_decode(self, packet: Packet) -> None:
         """Decode up to the first frame, which knows the true size and the display matrix."""

@@ -77,8 +77,9 @@ class _Source:
             for frame in self._decode(packet):
                 ticks = self._ticks(frame)
                 self._stats.num_decoded += 1
-                # Frames from before the keyframe of entry lack what they refer to.
-                if self._is_sound(frame, ticks) and self._floor is not None and ticks >= self._floor:
+                # Frames from before the keyframe of entry lack what they refer to; that is no damage.
+                is_wanted = self._floor is not None and ticks >= self._floor
+                if is_wanted and self._is_sound(frame, ticks):
                     # A clock that runs backwards for a moment must not show frames out of order.
                     self._last = max(self._last, ticks)
                     yield _Shown(self._last, frame)

@@ -17,7 +17,7 @@ class HaarDetector:
     has_landmarks = False
 
     def __init__(self) -> None:
-        path = Path(cv2.data.haarcascades)  # type: ignore[attr-defined] / CASCADE
+        path = Path(cv2.data.haarcascades) / CASCADE  # type: ignore[attr-defined]
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
             raise ModelError(f"{path}: cannot be loaded; install OpenCV 4.x (5.0 ships no Haar cascades)")

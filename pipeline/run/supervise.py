@@ -112,7 +112,8 @@ class Supervisor:
         if suspect is None:
             self._deaths[unit.unit_id] += 1
             if self._deaths[unit.unit_id] > MAX_DEATHS:
-                raise HsDataError(f"{unit.phase}: workers die before they begin; see the log, try --executor local")
+                cause = words.trace.strip() or "no trace; see the log, try --executor local"
+                raise HsDataError(f"{unit.phase}: workers fail before they begin: {cause}")
             self._queue.appendleft(unit)
             return
         logger.warning("%s: the worker died %s", suspect["path"], "in a stalled decode" if words.timed_out else "")

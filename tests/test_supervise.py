@@ -1,0 +1,294 @@
+"""Supervise: whatever workers do, every item ends done or set aside, and a bad one costs only itself."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from hs_data.manifests.errors import HsDataError
+from hs_data.pipeline.run import supervise
+from hs_data.pipeline.run.beat import Beat
+from hs_data.pipeline.run.pools import Event
+from hs_data.pipeline.run.supervise import Limits, Quarantine, Supervisor
+from hs_data.pipeline.run.units import Item, Unit
+from hs_data.pipeline.run.work import Done
+
+LIMITS = Limits(min_timeout_s=30.0, timeout_factor=10.0, recycle_mb=3000.0)
+TRACE = "File decode.py, line 1 in frames\n"
+
+
+def _item(name: str, seconds: float = 1.0) -> Item:
+    return {"id": name, "path": f"{name}.mp4", "seconds": seconds}
+
+
+def _unit(*names: str) -> Unit:
+    return Unit.of("score", "f", [_item(name) for name in names])
+
+
+class FakePool:
+    """Workers in memory. `script` says what happens at an item; a worker does the items of its unit in order."""
+
+    def __init__(self, dataset: Path, script: Callable[[str, int], str], num_workers: int = 2) -> None:
+        self._dataset = dataset
+        self._script = script
+        self._numbers = itertools.count()
+        self._workers: dict[str, Unit | None] = {}
+        self._events: list[tuple[Event, bool]] = []
+        self._hanging: dict[str, Unit] = {}
+        self.tries: Counter[str] = Counter()
+        self.done: list[str] = []
+        self.killed: list[str] = []
+        self.recycled: list[str] = []
+        self.units: list[tuple[str, ...]] = []
+        self.memory_mb = 100.0
+        for _ in range(num_workers):
+            self._start()
+
+    def _start(self) -> None:
+        self._workers[f"w{next(self._numbers)}"] = None
+
+    def idle(self) -> bool:
+        return None in self._workers.values()
+
+    def submit(self, unit: Unit) -> str:
+        worker = next(name for name, held in self._workers.items() if held is None)
+        self._workers[worker] = unit
+        self.units.append(tuple(item["id"] for item in unit.items))
+        self._work(worker, unit)
+        return worker
+
+    def _work(self, worker: str, unit: Unit) -> None:
+        beat = Beat(self._dataset, worker)
+        for item in unit.items:
+            name = item["id"]
+            self.tries[name] += 1
+            what = self._script(name, self.tries[name])
+            if what == "die early":
+                return self._end(worker, Event(worker=worker, unit=unit))
+            beat.turn_to(name)
+            if what == "die":
+                return self._end(worker, Event(worker=worker, unit=unit))
+            if what == "stall":
+                beat.trace.write_text(TRACE, encoding="utf-8")
+                return self._end(worker, Event(worker=worker, unit=unit))
+            if what == "hang":
+                self._hanging[worker] = unit
+                return None
+            if what in ("raise", "fatal"):
+                event = Event(worker=worker, unit=unit, failed="ValueError: no", fatal=what == "fatal")
+                return self._end(worker, event, died=False)
+            assert what == "ok"
+        beat.turn_to(None)
+        self.done += [item["id"] for item in unit.items]
+        done = Done(unit_id=unit.unit_id, seconds=unit.seconds, outcomes={}, cpu_s={}, memory_mb=self.memory_mb)
+        return self._end(worker, Event(worker=worker, unit=unit, done=done), died=False)
+
+    def _end(self, worker: str, event: Event, *, died: bool = True) -> None:
+        self._events.append((event, died))
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Give one event; until then its worker counts as busy, as in the real pools."""
+        assert 0 < timeout_s < 5
+        if not self._events:
+            return []
+        event, died = self._events.pop(0)
+        if died:
+            del self._workers[event.worker]
+            self._start()
+        else:
+            self._workers[event.worker] = None
+        return [event]
+
+    def kill(self, worker: str) -> None:
+        self.killed.append(worker)
+        self._end(worker, Event(worker=worker, unit=self._hanging.pop(worker)))
+
+    def recycle(self, worker: str) -> None:
+        assert self._workers[worker] is None, "a busy worker must not be recycled"
+        del self._workers[worker]
+        self.recycled.append(worker)
+        self._start()
+
+    def close(self) -> None:
+        self._workers = {}
+
+
+@dataclasses.dataclass
+class Run:
+    pool: FakePool
+    finished: Counter[str]
+    """How often each item was reported, as done or set aside."""
+    set_aside: dict[str, dict]
+
+
+def _run(
+    dataset: Path,
+    units: Iterable[Unit],
+    script: dict[str, Callable[[int], str]],
+    *,
+    limits: Limits = LIMITS,
+    memory_mb: float = 100.0,
+    num_workers: int = 2,
+) -> Run:
+    """Run the units; `script` maps an item to what happens at its n-th try, and what is not named is fine."""
+    pool = FakePool(dataset, lambda name, number: script.get(name, lambda _: "ok")(number), num_workers)
+    pool.memory_mb = memory_mb
+    finished: Counter[str] = Counter()
+    aside: Counter[str] = Counter()
+
+    def report(unit: Unit, done: Done | None) -> None:
+        finished.update(item["id"] for item in unit.items)
+        if done is None:
+            aside.update(item["id"] for item in unit.items)
+
+    Supervisor(pool, dataset, limits=limits, finished=report).run(list(units))
+    set_aside = Quarantine(dataset).load("score")
+    assert set(aside) == set(set_aside)
+    assert set(finished.values()) <= {1}, "an item was reported twice"
+    assert set(pool.done) | set(set_aside) == set(finished)
+    assert not set(pool.done) & set(set_aside)
+    return Run(pool, finished, set_aside)
+
+
+def _always(what: str) -> Callable[[int], str]:
+    return lambda number: what
+
+
+def _times(most: int, what: str) -> Callable[[int], str]:
+    return lambda number: what if number <= most else "ok"
+
+
+UNITS = (_unit("a", "b", "c"), _unit("d"), _unit("e", "f"))
+ALL = set("abcdef")
+
+
+def test_nothing_to_do_is_done(tmp_path: Path):
+    assert _run(tmp_path, [], {}).finished == {}
+
+
+def test_all_units_are_done_once_and_in_order(tmp_path: Path):
+    run = _run(tmp_path, UNITS, {})
+    assert run.pool.done == list("abcdef")
+    assert run.pool.units == [("a", "b", "c"), ("d",), ("e", "f")]
+    assert set(run.finished) == ALL
+    assert run.set_aside == {}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+@pytest.mark.parametrize("bad", sorted(ALL))
+def test_an_item_that_kills_twice_is_set_aside_and_costs_only_itself(tmp_path: Path, bad: str, num_workers: int):
+    run = _run(tmp_path, UNITS, {bad: _always("die")}, num_workers=num_workers)
+    assert set(run.pool.done) == ALL - {bad}
+    assert set(run.set_aside) == {bad}
+    entry = run.set_aside[bad]
+    assert (entry["reason"], entry["path"], entry["trace"]) == ("internal_error", f"{bad}.mp4", "")
+    assert entry["detail"] == "killed its worker 2 times"
+    assert run.pool.tries[bad] == 2
+
+
+def test_many_items_that_kill_are_all_found(tmp_path: Path):
+    names = [f"i{number}" for number in range(40)]
+    bad = {name for number, name in enumerate(names) if number % 3 == 0}
+    units = [_unit(*names[start : start + 8]) for start in range(0, 40, 8)]
+    run = _run(tmp_path, units, {name: _always("die") for name in bad})
+    assert set(run.set_aside) == bad
+    assert set(run.pool.done) == set(names) - bad
+    assert max(run.pool.tries[name] for name in bad) == 2
+
+
+def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path):
+    run = _run(tmp_path, UNITS, {"b": _times(1, "die"), "d": _times(1, "die")})
+    assert set(run.pool.done) == ALL
+    assert run.set_aside == {}
+
+
+@pytest.mark.parametrize("bad", ["a", "c", "d"])
+def test_a_stalled_decode_is_set_aside_at_once(tmp_path: Path, bad: str):
+    run = _run(tmp_path, UNITS, {bad: _always("stall")})
+    assert set(run.pool.done) == ALL - {bad}
+    assert set(run.set_aside) == {bad}
+    assert run.set_aside[bad]["reason"] == "decode_timeout"
+    assert run.set_aside[bad]["detail"] == "no frame within 30 s or 10 x its length"
+    assert run.set_aside[bad]["trace"] == TRACE
+    assert run.pool.tries[bad] == 1
+
+
+def test_an_old_stall_does_not_speak_for_a_later_death(tmp_path: Path):
+    """The trace of one item must not be read again when the next one dies."""
+    run = _run(tmp_path, [_unit("a", "b")], {"a": _always("stall"), "b": _times(1, "die")}, num_workers=1)
+    assert set(run.set_aside) == {"a"}
+    assert run.pool.done == ["b"]
+    assert list((tmp_path / "work" / "beats").glob("*.trace")) == []
+
+
+def test_a_unit_that_raises_is_split_until_the_item_is_found(tmp_path: Path):
+    run = _run(tmp_path, [_unit("a", "b", "c", "d")], {"c": _always("raise")}, num_workers=1)
+    assert set(run.pool.done) == {"a", "b", "d"}
+    assert set(run.set_aside) == {"c"}
+    assert (run.set_aside["c"]["reason"], run.set_aside["c"]["trace"]) == ("internal_error", "ValueError: no")
+    assert run.pool.units[:3] == [("a", "b", "c", "d"), ("c",), ("a", "b", "d")]
+
+
+def test_a_unit_that_raises_once_is_done(tmp_path: Path):
+    run = _run(tmp_path, UNITS, {"c": _times(1, "raise")})
+    assert set(run.pool.done) == ALL
+
+
+def test_a_fatal_failure_ends_the_run_with_its_words(tmp_path: Path):
+    with pytest.raises(HsDataError, match="score: ValueError: no"):
+        _run(tmp_path, UNITS, {"b": _always("fatal")})
+
+
+def test_workers_that_die_before_they_begin_end_the_run(tmp_path: Path):
+    with pytest.raises(HsDataError, match="workers fail before they begin"):
+        _run(tmp_path, UNITS, {"a": _always("die early")})
+    assert Quarantine(tmp_path).load("score") == {}
+
+
+def test_a_worker_that_dies_twice_before_it_begins_is_forgiven(tmp_path: Path):
+    run = _run(tmp_path, UNITS, {"a": _times(2, "die early")})
+    assert set(run.pool.done) == ALL
+    assert run.set_aside == {}
+
+
+def test_an_overdue_worker_is_killed_and_its_item_is_the_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervise, "GRACE_S", 0.01)
+    limits = Limits(min_timeout_s=0.01, timeout_factor=0.01, recycle_mb=3000.0)
+    run = _run(tmp_path, [_unit("a", "b", "c")], {"b": _always("hang")}, limits=limits)
+    assert len(run.pool.killed) == 2
+    assert set(run.pool.done) == {"a", "c"}
+    assert run.set_aside["b"]["reason"] == "internal_error"
+
+
+def test_a_worker_that_hung_once_is_killed_and_the_item_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervise, "GRACE_S", 0.01)
+    limits = Limits(min_timeout_s=0.01, timeout_factor=0.01, recycle_mb=3000.0)
+    run = _run(tmp_path, UNITS, {"e": _times(1, "hang")}, limits=limits)
+    assert len(run.pool.killed) == 1
+    assert set(run.pool.done) == ALL
+
+
+def test_the_deadline_of_a_unit_is_that_of_all_its_items():
+    unit = Unit.of("score", "f", [_item("short", 1.0), _item("long", 100.0)])
+    assert LIMITS.deadline_s(unit) == supervise.GRACE_S + 30.0 + 1000.0
+
+
+@pytest.mark.parametrize(("memory_mb", "num_recycled"), [(2999.0, 0), (3000.0, 0), (3001.0, 3)])
+def test_a_worker_that_has_grown_too_large_is_replaced(tmp_path: Path, memory_mb: float, num_recycled: int):
+    run = _run(tmp_path, UNITS, {}, memory_mb=memory_mb, num_workers=1)
+    assert len(run.pool.recycled) == num_recycled
+    assert set(run.pool.done) == ALL
+
+
+def test_the_quarantine_is_kept_by_phase_and_an_item_without_its_file_is_free(tmp_path: Path):
+    quarantine = Quarantine(tmp_path)
+    quarantine.add("score", _item("a"), reason="decode_timeout", detail="d", trace="t")
+    quarantine.add("encode", _item("b"), reason="internal_error", detail="d", trace="")
+    assert set(quarantine.load("score")) == {"a"}
+    assert set(quarantine.load("encode")) == {"b"}
+    assert quarantine.load("probe") == {}
+    (tmp_path / "work" / "quarantine" / "score" / "a.json").unlink()
+    assert quarantine.load("score") == {}
