@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from ..manifests.records import FRAME_RATE
 
@@ -13,6 +13,9 @@ MIN_FRAMES = 2 * FRAME_RATE
 """Below two seconds a correlation of signals without their slow part says nothing."""
 RIDGE = 1e-2
 """Penalty relative to the variance of a feature; keeps two features that move together from blowing up."""
+EYE_SMOOTHING = 2.0
+"""Standard deviation of the smoothing of the eyes, frames. A detector's tremble is not motion of the head: it hides the
+leak of a smooth crop, and it also moves the mouth patch, which looks like a leak (docs/leakage.md)."""
 MIN_SHIFT = 1e-4
 """Features that move less (share of the crop; a twentieth of a pixel of 512) are rounding, not motion."""
 
@@ -38,7 +41,7 @@ def leakage(crops: np.ndarray, landmarks: np.ndarray | None, boxes: np.ndarray, 
         boxes: [T, 4] faces, source px.
         opening: [T] mouth opening.
     """
-    eyes = _eyes(boxes) if landmarks is None else landmarks[:, :2].mean(axis=1)
+    eyes = _eyes(boxes, landmarks)
     still = np.broadcast_to(np.median(crops, axis=0), crops.shape)
     target = _fast_part(opening.astype(np.float64))
     return Leakage(score=_predict(_features(crops, eyes), target), floor=_predict(_features(still, eyes), target))
@@ -78,7 +81,11 @@ def _predict(features: np.ndarray, target: np.ndarray) -> float:
     return float(np.corrcoef(predicted, target)[0, 1]) if predicted.std() > 0 else 0.0
 
 
-def _eyes(boxes: np.ndarray) -> np.ndarray:
-    """Where the eyes of a still head would be, [1, 2]: a face box has them 0.4 of its height below its top."""
+def _eyes(boxes: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
+    """Midpoint of the eyes in each frame, [T, 2] or [1, 2]; a face box has them 0.4 of its height below its top."""
+    if landmarks is not None:
+        return gaussian_filter1d(
+            landmarks[:, :2].astype(np.float64).mean(axis=1), EYE_SMOOTHING, axis=0, mode="nearest"
+        )
     x0, y0, x1, y1 = np.median(boxes, axis=0)
     return np.array([[(x0 + x1) / 2, y0 + 0.4 * (y1 - y0)]])

@@ -17,8 +17,11 @@ SPEECH_HZ = (300, 3400)
 """The telephone band: where onsets of voiced sounds are looked for."""
 HISS_HZ = (2500, 7000)
 """Where s, sh, t, k and breath are strong; a closed mouth, humming or silent, makes none."""
+LEVEL, LEAST_LEVEL = 0.07, 0.001
+"""Sound is brought to this RMS, full scale 1 (-23 dB, as in broadcasts), but none is taken to be below -60 dB."""
 QUIET = 4e-3
-"""Added to spectral power before the logarithm, about -50 dB below full scale, so that silence has no features."""
+"""Added to spectral power before the logarithm: white noise 44 dB under the level of the clip in the hiss band, 23 dB
+in one line of the voice's spectrum. Pauses then have no features of their own."""
 SMOOTHING = 2.0
 """Standard deviation of the smoothing of every signal, steps."""
 MIN_FRAMES = 2 * FRAME_RATE
@@ -133,8 +136,9 @@ def _heard(pcm: np.ndarray) -> np.ndarray:
 
 
 def _spectrum(pcm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Power spectrum [4 T, 257] of 25 ms windows centred on the steps, full scale 1, and its frequencies [257], Hz."""
+    """Power spectrum [4 T, 257] of 25 ms windows centred on the steps, at one level, and its frequencies [257], Hz."""
     sound = pcm.astype(np.float32) / 32768
+    sound *= LEVEL / max(float(np.sqrt(np.mean(sound**2))), LEAST_LEVEL)
     padded = np.pad(sound, ((WINDOW_SAMPLES - HOP_SAMPLES) // 2, WINDOW_SAMPLES))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]
     windows = windows[: len(pcm) // HOP_SAMPLES] * np.hanning(WINDOW_SAMPLES).astype(np.float32)

@@ -109,6 +109,18 @@ def test_colour_is_shared_by_a_pair_of_cells():
     assert np.abs(decoded[0:8, 0:16] - (180, 100, 100)).max() <= 2
 
 
+def test_the_shared_colour_is_the_mean_of_the_pair():
+    left, right = np.array([200, 100, 100]), np.array([100, 100, 180])
+    frame = np.full((1, 512, 512, 3), 128, np.uint8)
+    frame[0, :8, :8], frame[0, :8, 8:16] = left, right
+    latents = CODEC.encode(frame)[0].astype(float)
+    red, _, blue = (((left + right) / 2 - 127.5) / 127.5).tolist()
+    luma = float((((left + right) / 2 - 127.5) / 127.5) @ (0.299, 0.587, 0.114))
+    assert latents[3, 0, :2] == pytest.approx([2 * 0.564 * (blue - luma), 2 * 0.713 * (red - luma)], abs=3e-3)
+    lumas = [float(((colour - 127.5) / 127.5) @ (0.299, 0.587, 0.114)) for colour in (left, right)]
+    assert latents[0, 0, :2] == pytest.approx([2 * level for level in lumas], abs=3e-3), "light is not shared"
+
+
 def test_faces_have_latents_of_about_unit_size(astronaut: np.ndarray):
     latents = CODEC.encode(astronaut[None]).astype(float)
     assert 0.5 < latents[0, 0].std() < 2.0

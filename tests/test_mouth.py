@@ -29,7 +29,7 @@ def face(opening, inside=(40, 10, 10), grey=False):
     return cv2.GaussianBlur(picture, (0, 0), 1)
 
 
-def signal(pictures, points=POINTS, box=BOX):
+def signal(pictures, points: np.ndarray | None = POINTS, box=BOX):
     return mouth.opening(np.stack([mouth.measure(picture, box, points) for picture in pictures]))
 
 

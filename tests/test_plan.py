@@ -151,6 +151,13 @@ def test_the_parts_of_a_job_array_share_the_inputs_out(tmp_path: Path, num_parts
         assert all(parts), "a part got nothing"
 
 
+def test_a_part_is_the_same_on_every_machine(tmp_path: Path):
+    """Written down once: machines of one job array may run different versions of Python."""
+    _touch(tmp_path, *[f"{n:03}.mp4" for n in range(12)])
+    parts = [[int(path[:3]) for path in _listed(tmp_path, shard=(part, 3))] for part in (1, 2, 3)]
+    assert parts == [[5, 10], [0, 1, 2, 7, 8, 9, 11], [3, 4, 6]]
+
+
 def test_a_file_stays_in_its_part_when_others_come_or_change(tmp_path: Path):
     _touch(tmp_path, *[f"{n:03}.mp4" for n in range(20)])
     before = [_listed(tmp_path, shard=(part, 3)) for part in (1, 2, 3)]

@@ -32,7 +32,7 @@ def _footage(*scenes: tuple[int, int], noise: int = 4, pan: float = 0.3) -> list
 def _watch(frames: Sequence[np.ndarray], first: int = 0, **config) -> CutDetector:
     """Feed all frames, holding the detector to its word about what is settled."""
     detector = CutDetector(ScenesConfig(**config))
-    promised = first
+    promised, max_flash = first, detector._config.max_flash_frames
     for number, frame in enumerate(frames, first):
         known = len(detector.cuts)
         detector.add(number, frame)
@@ -40,7 +40,7 @@ def _watch(frames: Sequence[np.ndarray], first: int = 0, **config) -> CutDetecto
         assert all(cut >= promised for cut in new), f"{new} came after everything before {promised} was settled"
         assert promised <= detector.settled <= number + 1
         promised = detector.settled
-        assert number + 1 - promised <= detector._config.max_flash_frames + 1, "a verdict takes too long"
+        assert number + 1 - promised <= max_flash, "a verdict takes too long"
     known = len(detector.cuts)
     detector.finish()
     assert all(cut.frame >= promised for cut in detector.cuts[known:])

@@ -42,6 +42,7 @@ GOOD: dict[str, Any] = {
     **{f"outside_share_{policy}": 0.0 for policy in CROP_POLICIES},
     **{f"leakage_{policy}": 0.05 for policy in CROP_POLICIES},
 }
+SILENT = {"speech_share": 0.1, "mouth_activity": 0.005}
 ALL_ON = SelectConfig(min_mouth_activity=0.3, max_leakage=0.3)
 
 
@@ -92,7 +93,9 @@ def test_a_rule_fires_beyond_its_limit_and_not_before(rule: Rule):
     column = rule.column.format(policy="highsync")
     limit = getattr(ALL_ON, rule.limit)
     at = int(limit) if SCORE_SCHEMA.field(column).type == pa.int32() else limit
-    passed, failed = _judge({column: at}, {column: _beyond(rule, limit, column)})
+    kind = SILENT if rule.clips == "silent" else {}
+    others = [{}] * 19  # so that one silent clip has room
+    passed, failed, *_ = _judge({**kind, column: at}, {**kind, column: _beyond(rule, limit, column)}, *others)
     assert passed["verdict"] == "kept", passed
     assert (failed["verdict"], failed["reason"]) == ("dropped", rule.reason)
     assert failed["value"] == pytest.approx(limit, rel=1e-6, abs=1)
@@ -147,7 +150,7 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "audio_lead_frames": 9.0,
     }
     [row] = _judge(everything)
-    expected = [rule for rule in RULES if rule.limit != "max_brightness"]
+    expected = [rule for rule in RULES if rule.limit != "max_brightness" and rule.clips != "silent"]
     assert [failure["reason"] for failure in row["failures"]] == [rule.reason for rule in expected]
     assert [failure["threshold"] for failure in row["failures"]] == [getattr(ALL_ON, rule.limit) for rule in expected]
     assert [failure["value"] for failure in row["failures"]] == pytest.approx(list(everything.values()))
@@ -258,10 +261,17 @@ def test_sync_is_judged_where_it_was_asked_for(sync_rules: Any, trust: str | Non
 
 
 def test_silent_clips_are_exempt_from_sync_and_mouth_rules():
-    silent = {**OUT_OF_SYNC, "mouth_activity": 0.0, "speech_share": 0.1}
+    silent = {**OUT_OF_SYNC, **SILENT}
     rows = _judge(silent, *[{}] * 19)
     assert _kept(rows) == [True] * 20
     assert [row["clip_class"] for row in rows] == ["silent"] + ["speech"] * 19
+
+
+def test_a_silent_clip_whose_mouth_moves_is_somebody_unheard():
+    still, moving, *_ = _judge(SILENT, {**SILENT, "mouth_activity": 0.03}, *[{}] * 60)
+    assert still["verdict"] == "kept"
+    assert (moving["reason"], moving["threshold"], moving["clip_class"]) == ("no_speech", 0.01, "silent")
+    assert moving["value"] == pytest.approx(0.03)
 
 
 # --- the share of silent clips
@@ -270,7 +280,7 @@ def test_silent_clips_are_exempt_from_sync_and_mouth_rules():
 def _silent_table(num_speaking: int, num_silent: int) -> pa.Table:
     """Speaking clips, then silent ones; their ids look like hashes and come in no order."""
     ids = [f"{number:05x}" for number in np.random.default_rng(7).permutation(1 << 16)[: num_speaking + num_silent]]
-    return _table(*({"clip_id": name, "speech_share": 0.9 if n < num_speaking else 0.1} for n, name in enumerate(ids)))
+    return _table(*({"clip_id": name, **(SILENT if n >= num_speaking else {})} for n, name in enumerate(ids)))
 
 
 def _kept_ids(table: pa.Table, config: SelectConfig = ALL_ON) -> set[str]:
@@ -303,7 +313,7 @@ def test_the_share_of_silent_clips_is_exact(num_speaking: int, num_silent: int, 
 
 def test_clips_that_are_dropped_for_other_reasons_do_not_count():
     speaking = [{"num_faces": 2}] * 19 + [{}] * 19
-    silent = [{"speech_share": 0.1, "num_faces": 2}] + [{"speech_share": 0.1}] * 3
+    silent = [{**SILENT, "num_faces": 2}, SILENT, SILENT, SILENT]
     rows = _judge(*silent, *speaking)
     assert [row["reason"] for row in rows[:4]] == ["multiple_faces", None, "no_speech", "no_speech"]
 
@@ -399,6 +409,7 @@ def test_two_hundred_thousand_clips_are_judged_in_seconds():
             columns[field.name] = pa.repeat(pa.scalar(GOOD[field.name], field.type), num_rows)
         else:
             columns[field.name] = pa.nulls(num_rows, field.type)
+    columns["mouth_activity"] = pa.repeat(pa.scalar(0.005, pa.float32()), num_rows)
     columns["clip_id"] = pa.array([f"{number:05x}" for number in random.permutation(num_rows)])
     for name, low, high in (("sharpness", 0, 60), ("speech_share", 0, 1), ("face_height_p5_px", 50, 400)):
         columns[name] = pa.array(random.uniform(low, high, num_rows).astype(np.float32))

@@ -67,6 +67,14 @@ def test_all_columns_of_a_long_clip_are_mapped(tmp_path: Path):
         np.testing.assert_array_equal(shard.read(1, name, 100, 116), clips[1][name][100:116])
 
 
+def test_a_column_of_many_frames_is_still_one_page(tmp_path: Path):
+    """Left alone, the writer begins a page every 1,024 rows that fill 1 MB."""
+    clips = _write(tmp_path / "s.parquet", {"pcm": FRAME_COLUMNS["pcm"]}, (4000,))
+    shard = Shard(tmp_path / "s.parquet")
+    assert shard.is_mapped(0, "pcm")
+    np.testing.assert_array_equal(shard.read(0, "pcm", 3990), clips[0]["pcm"][3990:])
+
+
 def test_what_is_mapped_is_neither_copied_nor_writable(shard):
     opened, _ = shard
     read = opened.read(0, "pcm")

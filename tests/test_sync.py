@@ -56,6 +56,13 @@ def test_shift_is_exact_to_the_sample():
     assert shift(pcm, 1.0).dtype == np.int16
 
 
+def test_loudness_does_not_matter():
+    opening, pcm = talk()
+    loud, faint = (estimate(opening, pcm // share, SyncConfig()) for share in (1, 20))
+    assert faint.lead_frames == pytest.approx(loud.lead_frames, abs=0.1)
+    assert faint.confidence == pytest.approx(loud.confidence, abs=0.03)
+
+
 def test_the_curve_sees_an_edit():
     opening, pcm = talk(20)
     half = len(pcm) // 2
@@ -109,12 +116,14 @@ def watched(media, weights):
     network = YuNetDetector(weights / "face_detection_yunet_2023mar.onnx", min_score=0.6)
 
     def watch(name):
-        path, patches, found = media / name, [], None
+        path, patches, box, points = media / name, [], np.zeros(4), None
         video = probe(path)
         for frame in frames(path, video, config=DecodeConfig()):
             if frame.index % 5 == 0:
                 found = detect_scaled(network, [frame.rgb], FacesConfig(backend="yunet", max_side_px=320))[0]
-            patches.append(mouth.measure(frame.rgb, found.boxes[0], found.landmarks[0]))
+                assert found.landmarks is not None
+                box, points = found.boxes[0], found.landmarks[0]
+            patches.append(mouth.measure(frame.rgb, box, points))
         return mouth.opening(np.stack(patches)), audio.read(path, video, start_frame=0, end_frame=len(patches))
 
     return watch

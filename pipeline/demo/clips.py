@@ -1,4 +1,4 @@
-"""The clips of the demo: what is filmed, what is heard, and what is wrong with it. `truth.toml` says what must come out."""
+"""The clips of the demo: what is filmed, what is heard, what is wrong with it; `truth.toml` says what must come out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

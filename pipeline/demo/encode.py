@@ -61,7 +61,7 @@ def add_sound(video: bytes, pcm: np.ndarray, path: Path, *, sample_rate_hz: int,
         num_channels: 1, or 2 with the right one at half the level.
     """
     with (
-        av.open(BytesIO(video)) as source,
+        av.open(BytesIO(video), "r") as source,
         av.open(str(path), "w", format="mp4", options=BIT_EXACT) as target,
     ):
         footage = target.add_stream_from_template(source.streams.video[0])
@@ -95,7 +95,7 @@ def _add_aac(container: OutputContainer, sample_rate_hz: int, num_channels: int)
 
 def _encode_sound(stream: AudioStream, samples: np.ndarray, num_channels: int) -> Iterator[Packet]:
     """Yield the packets of int16 samples [S]."""
-    planes = (samples.astype(np.float32) / 32768)[None] * np.float32([[1.0], [0.5]])[:num_channels]
+    planes = (samples.astype(np.float32) / 32768)[None] * np.array([[1.0], [0.5]], np.float32)[:num_channels]
     frame = AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=stream.layout.name)
     frame.sample_rate, frame.pts = stream.rate, 0
     yield from stream.encode(frame)

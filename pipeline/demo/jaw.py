@@ -19,7 +19,7 @@ COLLAR_PX = 15.0
 """Below the chin the motion fades over this height; any less and the neck would fold at full opening."""
 NUM_LEVELS = 80
 """Pictures between closed and open: steps of 0.2 photo px, too small to see, and each is made once."""
-THROAT, TONGUE = np.float32([38, 14, 14]), np.float32([128, 58, 58])
+THROAT, TONGUE = np.array([[38, 14, 14], [128, 58, 58]], np.float32)
 
 
 class Jaw:

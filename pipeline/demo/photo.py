@@ -38,8 +38,8 @@ def enlarge(photo: np.ndarray, scale: float) -> np.ndarray:
 def disguise(portrait: np.ndarray) -> np.ndarray:
     """Make another person's picture of the astronaut [512, 512, 3]: dark hair and a blue suit; show it mirrored.
 
-    No second face ships in a dependency without a download. The features stay hers, so a network that knows people would
-    call them one person; detectors, trackers and viewers see two.
+    No second face ships in a dependency without a download. The features stay hers, so a network that knows people
+    would call them one person; detectors, trackers and viewers see two.
     """
     rgb = portrait.astype(np.float32) / 255
     hue, light, saturation = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HLS))  # hue in degrees, the others 0-1
@@ -51,5 +51,5 @@ def disguise(portrait: np.ndarray) -> np.ndarray:
     orange = suit * (saturation > 0.42) * ((hue < 36) | (hue > 340)) * (light > 0.1)
     hair, cloth = (cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None] for mask in (brown, orange))
     rgb *= 1 - 0.5 * hair
-    rgb += cloth * (rgb[..., ::-1] * np.float32([0.75, 0.9, 0.7]) - rgb)
+    rgb += cloth * (rgb[..., ::-1] * np.array([0.75, 0.9, 0.7], np.float32) - rgb)
     return (rgb * 255).clip(0, 255).astype(np.uint8)

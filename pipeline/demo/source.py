@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...manifests.errors import DatasetError
-from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_bytes, write_json
+from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_json
 from .clips import Clip, Film, clips
 from .encode import add_sound, encode_video
 
@@ -23,7 +23,7 @@ MADE_WITH = ("av", "numpy", "opencv-python-headless", "scikit-image", "scipy")
 def make_demo(folder: Path) -> list[Path]:
     """Write the demo's media files into a folder, and return their paths in the order of their names.
 
-    Files that an earlier call wrote, as their hashes tell, stay untouched; other files in the folder are none of its business.
+    Files that an earlier call wrote, as their hashes tell, stay untouched, and so do other files in the folder.
     """
     tools = digest(DEMO_VERSION, [version(package) for package in MADE_WITH])
     hashes = _read_record(folder / RECORD, tools)

@@ -64,7 +64,7 @@ class Speech:
         return np.max(openness * _bump((times_s[:, None] - start_s) / duration_s), axis=1)  # [N, syllables] -> [N]
 
     def pcm(self, num_samples: int, *, lead_samples: int = 0) -> np.ndarray:
-        """Return the sound from time 0 on, int16 [num_samples] at 16 kHz; early by `lead_samples`, late when negative."""
+        """Return int16 [num_samples] at 16 kHz: sound from time 0 on, early by `lead_samples` (late if below 0)."""
         start = MARGIN_SAMPLES + lead_samples
         if start < 0 or start + num_samples > len(self._sound):
             raise ValueError(f"{num_samples} samples that are {lead_samples} early: there is only a second to spare")
@@ -101,7 +101,7 @@ class Silence(Speech):
 
 
 def _talk(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> list[Syllable]:
-    """Draw syllables at 2.5 to 7 Hz in breaths of 3 to 8, with pauses: irregular, so that speech matches itself nowhere else."""
+    """Draw syllables at 2.5 to 7 Hz in breaths of 3 to 8 with pauses, too irregular to fit when shifted."""
     syllables: list[Syllable] = []
     time_s = -MARGIN_S + 0.05
     left_in_breath = int(rng.integers(3, 9))
@@ -135,13 +135,14 @@ def _pronounce(syllable: Syllable, rng: np.random.Generator) -> np.ndarray:
     for formant_hz, width_hz in zip(VOWELS[syllable.vowel][1], FORMANT_WIDTHS_HZ, strict=True):
         voice = _resonate(voice, formant_hz, width_hz)
     voice *= 0.12 * syllable.openness * _bump(times_s / syllable.duration_s) / np.sqrt(np.mean(voice**2))
-    hiss = sosfilt(butter(2, (3000, 7000), "bandpass", fs=SAMPLE_RATE_HZ, output="sos"), rng.normal(size=len(times_s)))
+    band = butter(2, (3000, 7000), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
+    hiss = np.asarray(sosfilt(band, rng.normal(size=len(times_s))))
     return voice + syllable.hiss * hiss * np.exp(-(((times_s - 0.03) / 0.03) ** 2))
 
 
 def _buzz(syllable: Syllable, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return glottal pulses: falling pitch with jitter, each period a slow rise and a sudden end."""
-    jitter = lfilter([0.02], [1, -0.98], rng.normal(0, 0.3, len(times_s)))
+    jitter = np.asarray(lfilter([0.02], [1, -0.98], rng.normal(0, 0.3, len(times_s))))
     pitch_hz = syllable.pitch_hz * (1.06 - 0.12 * times_s / syllable.duration_s) * (1 + jitter)
     phase = np.cumsum(pitch_hz / SAMPLE_RATE_HZ) % 1
     flow = np.where(phase < 0.7, np.sin(np.pi * phase / 0.7) ** 2, 0)
@@ -151,4 +152,4 @@ def _buzz(syllable: Syllable, times_s: np.ndarray, rng: np.random.Generator) -> 
 def _resonate(sound: np.ndarray, formant_hz: float, width_hz: float) -> np.ndarray:
     radius = np.exp(-np.pi * width_hz / SAMPLE_RATE_HZ)
     turn = 2 * np.pi * formant_hz / SAMPLE_RATE_HZ
-    return lfilter([1 - radius], [1, -2 * radius * np.cos(turn), radius**2], sound)
+    return np.asarray(lfilter([1 - radius], [1, -2 * radius * np.cos(turn), radius**2], sound))

@@ -15,7 +15,7 @@ class ClipTruth:
     start_s: float
     end_s: float
     tolerance_s: float = 0.2
-    """How far a found start or end may lie from the true one: guard frames at cuts, and a detector that sees half a face."""
+    """How far a found end may lie from the true one: cuts have guard frames, and half a face may be found or not."""
     verdict: Literal["kept", "dropped", "kept_or_dropped"]
     """`kept_or_dropped`: a silent clip, which the target share decides on."""
     reason: str | None = None

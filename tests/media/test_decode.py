@@ -229,7 +229,7 @@ def test_frames_before_the_damage_are_those_of_the_sound_file(clip):
         ("fps29.97.mp4", 124),
         ("fps50.mp4", 125),
         ("fps60.mp4", 125),
-        ("vfr.mp4", 123),  # its last picture ends at 4.92 s
+        ("vfr.mp4", 125),  # its last two pictures were left out; the one before is held
         ("h264_10bit_flac.mkv", 125),
         ("h264_pcm8k.mov", 125),
         ("hevc_aac.mp4", 125),
