@@ -10,9 +10,9 @@ from hs_data.pipeline.config import Config
 
 HEAD = """# Settings
 
-Every setting of `hs-data build`, made from the code by `python docs/settings.py`. Give one with `--set stage.key=value`,
-several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, a selection saved
-by `hs-data select`. An unknown key is an error that names the nearest known one.
+Every setting of `hs-data build`, made from the code by `python docs/settings.py`. Give one with `--set KEY=VALUE`,
+several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, and last a selection
+that `hs-data select` saved. An unknown key is an error that names the nearest known one.
 """
 
 

@@ -45,7 +45,7 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
             yield Fault(where=clip.clip_id, what=f"lies in {clip.shard}, which dataset.json does not name")
         elif clip.shard in sound_shards:
             yield from _check_clip(dataset, clip)
-    if decode is not None and dataset.kept:
+    if decode is not None and dataset.kept and num_decoded:
         step = max(1, len(dataset.kept) // num_decoded)
         for clip in dataset.kept[::step][:num_decoded]:
             if clip.shard in sound_shards and decode(dataset.read(clip, "latent", 0, 1)) < FLAT:

@@ -66,6 +66,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.crop.policy == "eyes" and self.faces.backend == "haar":
             raise ValueError("crop.policy: `eyes` needs landmarks, which faces.backend=haar does not give; use yunet")
+        if self.faces.stride > self.tracks.max_gap_frames + 1:
+            raise ValueError(
+                "faces.stride: gaps between two looks would not be seen; at most tracks.max_gap_frames + 1"
+            )
 
     @property
     def model_names(self) -> list[str]:

@@ -12,7 +12,7 @@ from ..manifests.storage import digest
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
-    """What a clip must be like. A limit of 0 (or 180 degrees) lets everything through."""
+    """What a clip must be like."""
 
     min_clip_s: float = 3.0
     """Shortest clip."""

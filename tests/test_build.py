@@ -14,6 +14,7 @@ import pytest
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.demo.source import make_demo
+from hs_data.pipeline.demo.truth import ClipTruth, truth
 from hs_data.pipeline.latents import decoder_for
 
 FEW = ("talker_a.mp4", "sound_early_5.mp4", "cuts.mp4", "silent_digital.mp4", "cut_off.mp4")
@@ -23,7 +24,7 @@ FEW = ("talker_a.mp4", "sound_early_5.mp4", "cuts.mp4", "silent_digital.mp4", "c
 def run(*words: str, code: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Run the command line and check how it ended."""
     command = [sys.executable, "-m", "hs_data.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
     assert done.returncode == code, done.stderr
     return done
 
@@ -69,6 +70,44 @@ def reference(few, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("reference") / "dataset"
     build(few, output, "--executor", "local", "--workers", "1")
     return output
+
+
+def test_the_demo_comes_out_as_it_was_constructed(demo_videos, tmp_path):
+    output = tmp_path / "dataset"
+    shutil.copytree(demo_videos, output / "demo_videos", copy_function=shutil.copy2)
+    run("build", "--source", "demo", "--output", str(output), "--executor", "local", "--workers", "2")
+    dataset = open_dataset(output)
+    videos = {row["path"]: row for row in dataset.videos().to_pylist()}
+    clips = dataset.clips().to_pylist()
+    assert set(videos) == set(truth())
+    for name, file in truth().items():
+        found = [row for row in clips if row["path"] == name]
+        assert videos[name]["outcome"] == file.outcome, name
+        assert (videos[name]["cuts_s"] or []) == pytest.approx(list(file.cuts_s), abs=0.04), name
+        if file.clips:
+            assert len(found) == len(file.clips), name
+            for row, clip in zip(found, file.clips, strict=True):
+                check_clip(row, clip)
+    assert dataset.index["counts"]["kept"] == dataset.index["counts"]["encoded"]
+    assert list(verify(dataset)) == []
+
+
+def check_clip(row: dict, clip: ClipTruth) -> None:
+    where = f"{row['path']} at {row['start_s']}"
+    assert row["start_s"] == pytest.approx(clip.start_s, abs=clip.tolerance_s), where
+    assert row["start_s"] + row["duration_s"] == pytest.approx(clip.end_s, abs=clip.tolerance_s), where
+    if clip.verdict == "kept_or_dropped":
+        assert row["verdict"] == "kept" or row["reason"] == clip.reason, where
+    else:
+        assert (row["verdict"], row["reason"]) == (clip.verdict, clip.reason), where
+    if row["track"] is not None:
+        assert row["clip_class"] == clip.clip_class, where
+    if clip.audio_lead_frames is not None and row["verdict"] == "kept" and row["clip_class"] == "speech":
+        assert row["audio_lead_frames"] == pytest.approx(clip.audio_lead_frames, abs=1.25), where
+        moved = row["audio_shift_samples"] / 640
+        left = clip.audio_lead_frames - moved  # what is left of the true lead in the samples a trainer reads
+        assert abs(left) <= 1.25, where
+        assert row["residual_lead_ms"] == pytest.approx(left * 40, abs=50), where
 
 
 @pytest.mark.parametrize(("executor", "workers"), [("local", 2), ("ray", 1), ("ray", 2)])
@@ -177,6 +216,18 @@ def test_odd_names_and_equal_names_do_not_mix(demo_videos, tmp_path):
     assert len({clip.clip_id for clip in open_dataset(output)}) == len(names)
 
 
+def test_a_name_that_is_not_utf8_is_told_and_the_run_goes_on(demo_videos, tmp_path):
+    videos, output = tmp_path / "videos", tmp_path / "dataset"
+    videos.mkdir()
+    shutil.copy(demo_videos / "talker_a.mp4", videos)
+    shutil.copy(demo_videos / "talker_a.mp4", os.fsencode(videos) + b"/caf\xe9.mp4")
+    build(videos, output)
+    rows = {row["path"]: row for row in open_dataset(output).videos().to_pylist()}
+    assert rows["talker_a.mp4"]["num_kept"] == 1
+    assert rows["caf\\xe9.mp4"]["outcome"] == "unavailable"
+    assert "not UTF-8" in rows["caf\\xe9.mp4"]["detail"]
+
+
 PATCH = """
     import os, signal, time
     from hs_data.pipeline.run import work
@@ -212,7 +263,14 @@ def test_a_crash_a_bug_and_a_stall_cost_one_file_each(demo_videos, tmp_path, exe
         (videos / name).write_bytes((demo_videos / "talker_a.mp4").read_bytes() + bytes([number]))
     text = textwrap.dedent(PATCH).format(crash="crash.mp4", bug="bug.mp4", stall="stall.mp4")
     (patch / "sitecustomize.py").write_text(text)
-    limits = ["--set", "decode.min_timeout_s=3", "--set", "decode.timeout_factor=0.3", "--set", "run.max_error_rate=0.5"]
+    limits = [
+        "--set",
+        "decode.min_timeout_s=3",
+        "--set",
+        "decode.timeout_factor=0.3",
+        "--set",
+        "run.max_error_rate=0.5",
+    ]
     build(videos, output, "--executor", executor, *limits, env={"PYTHONPATH": str(patch)})
     rows = {row["path"]: row for row in open_dataset(output).videos().to_pylist()}
     assert {path: row["outcome"] for path, row in rows.items()} == {

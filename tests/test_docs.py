@@ -20,13 +20,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def commands() -> dict[str, Command]:
     group = typer.main.get_command(app)
     assert isinstance(group, Group)
-    return group.commands
+    return dict(group.commands)
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_every_command_has_help_an_example_and_a_place_in_the_readme(name):
     command = commands()[name]
-    assert command.help and len(command.help) > 30
+    assert len(command.help or "") > 30
     assert f"hs-data {name}" in (command.epilog or "")
     assert f"hs-data {name}" in README
     for option in command.params:
@@ -43,7 +43,8 @@ def test_every_option_in_the_readme_exists():
 
 def test_settings_page_is_made_from_the_code():
     spec = importlib.util.spec_from_file_location("docs_settings", ROOT / "docs" / "settings.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")

@@ -42,7 +42,8 @@ def list_folder(root: Path) -> Iterator[SourceVideo]:
         media = [name for name in files if Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith(".")]
         found += [Path(folder, name).relative_to(root).as_posix() for name in media]
     for path in sorted(found):
-        yield SourceVideo(path=path)
+        # Neither JSON nor Parquet holds a name that is not UTF-8: its bytes are spelled out, and the probe says so.
+        yield SourceVideo(path=os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def is_dataset(folder: Path) -> bool:

@@ -24,6 +24,10 @@ ROOM_DB = -60.0
 """Level of the room's noise, dB below full scale."""
 RISE_SHARE = 0.4
 """Part of a syllable in which the mouth opens; it closes more slowly."""
+VOICED_FROM = 0.2
+"""The lips part before they sound: the voice begins and ends at this share of a syllable's opening."""
+HISS_AT, HISS_WIDTH = 0.3, 0.15
+"""Middle and width of a fricative, in durations of its syllable: while the mouth opens."""
 REACH = 1.25
 """Syllables reach into each other by this factor: the mouth need not close between them."""
 
@@ -134,10 +138,12 @@ def _pronounce(syllable: Syllable, rng: np.random.Generator) -> np.ndarray:
     voice = _buzz(syllable, times_s, rng)
     for formant_hz, width_hz in zip(VOWELS[syllable.vowel][1], FORMANT_WIDTHS_HZ, strict=True):
         voice = _resonate(voice, formant_hz, width_hz)
-    voice *= 0.12 * syllable.openness * _bump(times_s / syllable.duration_s) / np.sqrt(np.mean(voice**2))
+    place = times_s / syllable.duration_s
+    loudness = np.clip((_bump(place) - VOICED_FROM) / (1 - VOICED_FROM), 0, None) ** 0.7
+    voice *= 0.12 * syllable.openness * loudness / np.sqrt(np.mean(voice**2))
     band = butter(2, (3000, 7000), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     hiss = np.asarray(sosfilt(band, rng.normal(size=len(times_s))))
-    return voice + syllable.hiss * hiss * np.exp(-(((times_s - 0.03) / 0.03) ** 2))
+    return voice + syllable.hiss * hiss * np.exp(-(((place - HISS_AT) / HISS_WIDTH) ** 2))
 
 
 def _buzz(syllable: Syllable, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:

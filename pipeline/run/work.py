@@ -114,6 +114,9 @@ class Worker:
                     return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
                 except MediaError as error:
                     return {"outcome": error.reason, "detail": error.detail}
+                except FileNotFoundError:
+                    hint = "its name is not UTF-8, or it is gone; rename it" if "\\x" in item["path"] else "it is gone"
+                    return {"outcome": "unavailable", "detail": hint}
                 except OSError as error:
                     return {"outcome": "unavailable", "detail": error.strerror or str(error)}
 
