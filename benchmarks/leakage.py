@@ -29,9 +29,11 @@ OBAMA = [f"FuxiVirtualHuman__styletalk_Obama_clip{i}_muxed.mp4" for i in (1, 2, 
 ANDREW = [f"FuxiVirtualHuman__styletalk_andrew_clip_{i}_muxed.mp4" for i in (1, 2)]
 NOEM = "FuxiVirtualHuman__styletalk_KristiNoem_muxed.mp4"
 ANCHOR = "R-V-Abhishek__Syncnet_FCN__data_example.avi"
+DELAYED = [f"R-V-Abhishek__Syncnet_FCN__demo_output_test_offset_{frames}.avi" for frames in (5, 12)]
 SENTENCES = ("bbaf2n", "lbbc2a", "lwbsza", "pwij3p", "sbia1a", "swiz3n")
 GRID = [f"rizkiarm__LipNet__evaluation_samples_GRID_{sentence}.mpg" for sentence in SENTENCES]
 CAR = [f"X-LANCE__MSDWILD__samples_demo1_speaking_mp4s_{i}.mp4" for i in (0, 3)]
+SILENT = [f"X-LANCE__MSDWILD__samples_demo1_silence_mp4s_{i}.mp4" for i in (3, 9, 11, 12)]
 VASA = [f"tencent-ailab__V-Express__test_samples_vasa-1_{i}_gt.mp4" for i in ("11", "3")]
 OFFSETS = ("-200ms", "-80ms", "+40ms", "+120ms", "+320ms")
 """Known delays of the sound of `derived__dev_off*` against `derived__dev_base`."""
@@ -235,7 +237,7 @@ def main() -> None:
     derived = ["derived__dev_base.mp4", *(f"derived__dev_off{name}.mp4" for name in OFFSETS)]
     wrong = ["derived__dev_swapped.mp4", "derived__dev_reversedaudio.mp4"]
     yunet = YuNetDetector(args.weights / "face_detection_yunet_2023mar.onnx", min_score=0.6)
-    names = dict.fromkeys([*real, *GRID, *VASA, *CAR, *derived, *wrong])
+    names = dict.fromkeys([*real, *GRID, *VASA, *CAR, *DELAYED, *derived, *wrong, *SILENT])
     clips = {name: watch(args.clips / name, yunet, HaarDetector()) for name in names}
     talkers = [clips[name] for name in real]
     mouths = [*talkers, *(clips[name] for name in GRID)]

@@ -41,7 +41,9 @@ class SyncConfig:
     step_s: float = 1.0
     """Distance of these windows."""
     correct: bool = False
-    """Whether the stored sound is shifted by the measured lead. Off, because this estimate errs by frames."""
+    """Whether the stored sound is shifted by the measured lead. Off: this estimate is good to about 2 frames."""
+    min_confidence: float = 0.3
+    """A lead measured with less confidence is not corrected; at .3 every piece of 5 s and more was within a frame."""
     dead_band_frames: float = 1.0
     """Leads up to this are left alone when `correct` is on."""
     max_residual_ms: float = 40.0

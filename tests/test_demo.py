@@ -115,7 +115,7 @@ def test_truth_uses_the_vocabulary():
 @pytest.mark.parametrize("name", OPENS)
 def test_truth_lies_inside_the_footage(name):
     file = TRUTH[name]
-    assert bool(file.clips) == (file.outcome == "ok")
+    assert bool(file.clips) == (file.outcome in {"ok", "no_face"})
     for clip in file.clips:
         assert 0 <= clip.start_s < clip.end_s <= file.duration_s
         assert clip.reason == "no_face" or 3 <= clip.end_s - clip.start_s <= 10

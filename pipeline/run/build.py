@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,9 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
     """Return the kept clips as items of the encode phase."""
     video_of = {item["video_id"]: item["video"] for item in stretches}
     frame_bytes = sum(column.width for name, column in FRAME_COLUMNS.items() if name != "whisper")
-    names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "audio_lead_frames", "clip_class", "verdict"]
+    names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "verdict", "scores_file", "scores_row"]
     items = []
-    for row in clips.select([*names, "scores_file", "scores_row"]).to_pylist():
+    for row in clips.select([*names, "audio_lead_frames", "sync_confidence", "clip_class"]).to_pylist():
         if row["verdict"] != "kept":
             continue
         items.append(
@@ -203,7 +203,7 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
                 "start_frame": row["start_frame"],
                 "scores": row["scores_file"],
                 "row": row["scores_row"],
-                "lead": lead_to_correct(row["audio_lead_frames"], row["clip_class"], config),
+                "lead": lead_to_correct(row, config),
                 "seconds": row["num_frames"] / 25,
                 "mb": row["num_frames"] * frame_bytes / 1e6,
             }
@@ -211,8 +211,10 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
     return items
 
 
-def lead_to_correct(lead_frames: float | None, clip_class: str, config: Config) -> float | None:
+def lead_to_correct(row: Mapping[str, Any], config: Config) -> float | None:
     """Return the lead that the stored sound is corrected by, or None where it stays as it is."""
-    if not config.sync.correct or clip_class != "speech" or lead_frames is None:
+    lead_frames, sync = row["audio_lead_frames"], config.sync
+    if not sync.correct or row["clip_class"] != "speech" or lead_frames is None:
         return None
-    return lead_frames if abs(lead_frames) > config.sync.dead_band_frames else None
+    sure = row["sync_confidence"] >= sync.min_confidence
+    return lead_frames if sure and abs(lead_frames) > sync.dead_band_frames else None
