@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
 import typer
 
 from .manifests.errors import ConfigError, HsDataError
@@ -18,11 +17,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="hs-data",
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Curate talking-face video into training-ready shards for lip-sync models, and see why each clip was kept.",
     epilog="Begin with:  hs-data build --source demo --output demo",
 )
 
+STOPPED = 130
+"""What Ctrl-C ends with, as in a shell."""
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -31,20 +33,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 def main() -> None:
     """Run the command line; the console script of the package."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        app()
     except HsDataError as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise
         _console().print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _console().print("stopped; run the same command again to go on", highlight=False)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, `head` for example, has enough
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            _console().print("stopped; run the same command again to go on", highlight=False)
+        raise
 
 
 @app.callback(invoke_without_command=True)

@@ -18,7 +18,8 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
     """Write a file that shows a clip again and again, by copying its packets: quick, and nothing is re-encoded."""
     with av.open(str(target), "w") as out:
         with av.open(str(source)) as one:
-            length = Fraction(one.duration or 0, av.time_base)
+            # A pause between two copies: sound begins before and ends after the picture, and times must not go back.
+            length = Fraction(one.duration or 0, av.time_base) + Fraction(1, 5)
             streams = [
                 out.add_stream_from_template(one.streams.video[0]),
                 out.add_stream_from_template(one.streams.audio[0]),
@@ -61,19 +62,24 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=120.0, help="length of the long file")
     parser.add_argument("--clips", type=int, default=500)
+    parser.add_argument("--only", choices=("tall", "many", "long"), help="one of the three")
     options = parser.parse_args()
+    chosen = (options.only,) if options.only else ("tall", "many", "long")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name in ("tall", "many", "long"):
             (root / name).mkdir()
-        repeat(MEDIA / TALL, root / "tall" / "tall.mp4", 120)
-        measure("1080x1920 HEVC, 2 min", root / "tall", root / "tall-dataset")
-        content = (MEDIA / SMALL).read_bytes()
-        for number in range(options.clips):  # trailing bytes make another content of the same clip
-            (root / "many" / f"{number:04}.mp4").write_bytes(content + number.to_bytes(8, "big"))
-        measure(f"{options.clips} clips of 5 s", root / "many", root / "many-dataset")
-        repeat(MEDIA / SMALL, root / "long" / "long.mp4", options.minutes * 60)
-        measure(f"one file of {options.minutes:g} min", root / "long", root / "long-dataset")
+        if "tall" in chosen:
+            repeat(MEDIA / TALL, root / "tall" / "tall.mp4", 120)
+            measure("1080x1920 HEVC, 2 min", root / "tall", root / "tall-dataset")
+        if "many" in chosen:
+            content = (MEDIA / SMALL).read_bytes()
+            for number in range(options.clips):  # trailing bytes make another content of the same clip
+                (root / "many" / f"{number:04}.mp4").write_bytes(content + number.to_bytes(8, "big"))
+            measure(f"{options.clips} clips of 5 s", root / "many", root / "many-dataset")
+        if "long" in chosen:
+            repeat(MEDIA / SMALL, root / "long" / "long.mp4", options.minutes * 60)
+            measure(f"one file of {options.minutes:g} min", root / "long", root / "long-dataset")
 
 
 if __name__ == "__main__":

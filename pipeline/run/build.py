@@ -85,11 +85,11 @@ class Build:
 
     def _run(self) -> Outcome:
         request, config = self._request, self._config
-        for name in config.model_names:
-            registry.require(name, config.models)  # before the first decode, not after an hour of it
         if request.source.name == "demo":
             make_demo(request.root)
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+        for name in config.model_names:
+            registry.require(name, config.models)  # before the first decode, not after an hour of it
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
         restore_commits(self._dataset, config)

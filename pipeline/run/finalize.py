@@ -62,11 +62,14 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
 
 
 def join_shards(clips: pa.Table, receipts: Mapping[str, Row], encoded: Ledger) -> pa.Table:
-    """Add to each clip where its latents lie; a kept clip that could not be encoded is dropped with that reason."""
+    """Add to each clip where its latents lie; a kept clip that could not be encoded is dropped with that reason.
+
+    A dropped clip that was kept and encoded before keeps its place, so that keeping it again costs nothing.
+    """
     rows = clips.select([name for name in clips.column_names if name in _JOINED or name == "clip_id"]).to_pylist()
     for row in rows:
         receipt = receipts.get(row["clip_id"])
-        if row["verdict"] == "kept" and receipt is not None:
+        if receipt is not None and (row["verdict"] == "kept" or not receipt.get("reason")):
             row.update(_joined(row["clip_id"], receipt, encoded))
     columns = {name: clips[name] for name in clips.column_names if name in CLIP_SCHEMA.names}
     for name in _JOINED:
@@ -163,8 +166,8 @@ def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
 
 
 def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
-    encoded = clips.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
-    used = Counter(encoded["shard"].to_pylist())
+    encoded = clips.filter(pc.field("shard").is_valid())
+    used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
     files = {file["path"]: file for file in result.encoded.files(encoded["clip_id"].to_pylist())}
     models = [registry.get(name) for name in result.config.model_names]
     return {
@@ -184,7 +187,7 @@ def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
         "counts": counts,
         "shards": [
             {**{name: files[path][name] for name in ("path", "sha256", "bytes", "rows")}, "clips": used[path]}
-            for path in sorted(used)
+            for path in sorted(set(encoded["shard"].to_pylist()))
         ],
     }
 

@@ -64,7 +64,7 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     tables = [_with_place(dataset, file["path"]) for file in ledger.files([item["id"] for item in items])]
     empty = _with_columns(SCORE_SCHEMA.empty_table(), "", 0)
     table = pa.concat_tables(tables) if tables else empty
-    table = table.filter(pc.field("video_id").isin(list(today)))
+    table = table.filter(pc.field("video_id").isin(pa.array(list(today), pa.string())))
     table = table.take(pa.array(list(_first_of_each(table["clip_id"].to_pylist())), pa.int64()))
     for name in ("path", "source", "identity"):
         values = pa.array([today[video][name] for video in table["video_id"].to_pylist()], pa.string())
