@@ -132,7 +132,8 @@ class Build:
             limits = Limits(
                 min_timeout_s=decode.min_timeout_s, timeout_factor=decode.timeout_factor, recycle_mb=RECYCLE_MB
             )
-            Supervisor(self._workers(), self._dataset, limits=limits, finished=self._display.advance).run(units)
+            display = {"finished": self._display.advance, "waiting": self._display.wait}
+            Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
             ledger = Ledger(self._dataset, phase, fingerprint)
         self._display.end()
         missing = [item["path"] for item in items if item["id"] not in ledger.receipts]

@@ -55,15 +55,20 @@ class Display:
         if self._progress.disable and time.monotonic() - self._logged > LOG_EVERY_S:
             self._log()
 
+    def wait(self, oldest_s: float) -> None:
+        """Show life while nothing finishes: the age of the unit that has run longest, once a minute where no bar is."""
+        if self._progress.disable and time.monotonic() - self._logged > LOG_EVERY_S:
+            self._log(f"oldest unit runs for {oldest_s:.0f} s")
+
     def end(self) -> None:
         """Finish the phase."""
         self._progress.stop()
         if self._progress.disable:
             self._log()
 
-    def _log(self) -> None:
+    def _log(self, *more: str) -> None:
         self._logged = time.monotonic()
-        words = [f"{self._phase}: {self._num_done}/{self._num_items}", self._rate(), self._reasons()]
+        words = [f"{self._phase}: {self._num_done}/{self._num_items}", self._rate(), self._reasons(), *more]
         logger.info("  ".join(word for word in words if word))
 
     def _rate(self) -> str:

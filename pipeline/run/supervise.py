@@ -64,11 +64,13 @@ class Supervisor:
         *,
         limits: Limits,
         finished: Callable[[Unit, Done | None], None],
+        waiting: Callable[[float], None] = lambda oldest_s: None,
     ) -> None:
         self._pool = pool
         self._dataset = dataset
         self._limits = limits
         self._finished = finished
+        self._waiting = waiting
         self._quarantine = Quarantine(dataset)
         self._queue: deque[Unit] = deque()
         self._running: dict[str, tuple[Unit, float]] = {}
@@ -85,10 +87,12 @@ class Supervisor:
             while self._queue and self._pool.idle():
                 unit = self._queue.popleft()
                 worker = self._pool.submit(unit)
-                self._running[worker] = (unit, time.monotonic() + self._limits.deadline_s(unit))
+                self._running[worker] = (unit, time.monotonic())
             for event in self._pool.wait(POLL_S):
                 self._take(event)
             self._kill_overdue()
+            now = time.monotonic()
+            self._waiting(max((now - began for _, began in self._running.values()), default=0.0))
 
     def _take(self, event: Event) -> None:
         self._running.pop(event.worker, None)
@@ -135,8 +139,8 @@ class Supervisor:
         self._finished(unit.of_some([item]), None)
 
     def _kill_overdue(self) -> None:
-        for worker, (unit, deadline) in list(self._running.items()):
-            if time.monotonic() > deadline:
+        for worker, (unit, began) in list(self._running.items()):
+            if time.monotonic() - began > self._limits.deadline_s(unit):
                 logger.warning("unit %s is overdue: its worker is killed", unit.unit_id)
-                self._running[worker] = (unit, float("inf"))
+                self._running[worker] = (unit, time.monotonic())  # its end will be reported; it is killed once
                 self._pool.kill(worker)
