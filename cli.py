@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -37,12 +37,20 @@ def main() -> None:
     except HsDataError as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise
-        _console().print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if os.environ.get("HS_DATA_DEBUG") or isinstance(error, BrokenPipeError):
+            raise
+        _fail(f"{error.filename or 'files'}: {error.strerror or error}; check the path, its rights and the disk", 1)
     except SystemExit as stop:
         if stop.code == STOPPED:
             _console().print("stopped; run the same command again to go on", highlight=False)
         raise
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    _console().print(f"[bold red]error[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    sys.exit(exit_code)
 
 
 @app.callback(invoke_without_command=True)

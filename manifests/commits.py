@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .storage import canonical_json, create_if_absent, read_json
+from .storage import canonical_json, create_if_absent, read_json, write_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +32,16 @@ class CommitLog:
     def __init__(self, dataset: Path) -> None:
         self._folder = dataset / "work" / "commits"
 
-    def add(self, commit: Commit) -> bool:
-        """Record a finished unit; False when another attempt was first, whose commit then stands."""
+    def add(self, commit: Commit, *, replace: bool = False) -> bool:
+        """Record a finished unit; False when another attempt was first, whose commit then stands unless `replace`."""
         text = canonical_json(
             {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
         )
         path = self._folder / commit.phase / f"{commit.unit}.json"
+        if replace:
+            write_bytes(path, text.encode())
+            return True
         return create_if_absent(path, lambda temporary: _write(temporary, text))
-
-    def has(self, phase: str, unit: str) -> bool:
-        """Tell whether a unit is done."""
-        return (self._folder / phase / f"{unit}.json").is_file()
 
     def load(self, phase: str, fingerprint: str | None = None) -> Iterator[Commit]:
         """Yield the commits of a phase, or those made with these settings, ordered by unit id."""

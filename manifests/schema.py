@@ -87,6 +87,7 @@ SCORE_SCHEMA = pa.schema(
         pa.field("contrast", pa.float32()),
         pa.field("motion", pa.float32()),
         pa.field("max_cut_score", pa.float32()),
+        pa.field("missing_share", pa.float32()),  # frames whose picture was damaged, so that an older one is shown
         # sound
         pa.field("speech_share", pa.float32()),
         pa.field("loudness_db", pa.float32()),

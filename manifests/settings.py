@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -125,6 +126,8 @@ def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:  # noq
         return float(raw)
     if isinstance(raw, bool) and kind is not bool:
         raise ConfigError(f"{name}: {raw!r} is not of type {kind.__name__}; give a {kind.__name__}")
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise ConfigError(f"{name}: {raw} is not a number that can be written down; give a finite one")
     if not isinstance(raw, kind):
         raise ConfigError(f"{name}: {raw!r} is not of type {kind.__name__}; give a {kind.__name__}")
     return raw

@@ -123,6 +123,10 @@ class Shard:
             if name not in schema.names or schema.field(name).type != pa.binary(column.width):
                 raise DatasetError(f"{self.path}: {name} is not {column.width} bytes a frame; run `hs-data verify`")
 
+    def close(self) -> None:
+        """Close the file; views that were read stay valid until they are dropped."""
+        self._file.close()
+
     @property
     def num_row_groups(self) -> int:
         """Clips in the shard."""

@@ -1,7 +1,7 @@
 """The settings of a build: one section per stage, laid together from defaults, preset, source, file and `--set`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..manifests import settings
@@ -25,6 +25,10 @@ SCORE_VERSION = 1
 """Raise it when the same settings give other scores: what was scored before is then scored again."""
 ENCODE_VERSION = 1
 """Raise it when the same settings give other shards."""
+
+
+CORRECTION = ("correct", "min_confidence", "dead_band_frames", "max_residual_ms")
+"""Settings of `sync` that say what is done about a lead, not how it is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +82,20 @@ class Config:
 
     def score_fingerprint(self) -> str:
         """Return the identity of the scores: equal settings and models give equal scores."""
-        crop = replace(self.crop, policy="highsync")  # every policy is scored
-        parts = (self.decode, self.scenes, self.faces, self.tracks, crop, self.quality, self.speech, self.sync)
+        parts = (self.scenes, self.faces, self.tracks, self.quality, self.speech)
         tables = [settings.to_table(part) for part in parts]
+        # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing.
+        tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION), self.decode.backend]
         return digest("score", SCORE_VERSION, tables, self.run.chunk_s, registry.fingerprint(self.model_names))
 
     def encode_fingerprint(self) -> str:
         """Return the identity of the shards' bytes, given the scores."""
-        parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents)]
+        parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents, self.sync)]
         return digest("encode", ENCODE_VERSION, parts, self.score_fingerprint())
+
+
+def _without(config: object, *names: str) -> settings.Table:
+    return {name: value for name, value in settings.to_table(config).items() if name not in names}
 
 
 def presets() -> dict[str, settings.Table]:

@@ -24,14 +24,12 @@ class CropConfig:
     policy: Literal["per_frame", "centre", "highsync", "eyes", "static"] = "highsync"
     """`per_frame`: the box of each frame, which leaks the mouth opening. The others fix the size over the clip and
     hang it from the box `centre`, its top (`highsync`), the `eyes` (needs landmarks) or one place (`static`)."""
-    size: int = 512
-    """Side of the crop after resampling, px."""
     smooth_frames: float = 2.0
     """Standard deviation of the smoothing over time of what the crop hangs from, frames; 0 follows the detector."""
 
     def __post_init__(self) -> None:
-        if self.size < 8 or not 0 <= self.smooth_frames <= 25:
-            raise ValueError("crop: size must be at least 8 and smooth_frames lie in [0, 25]")
+        if not 0 <= self.smooth_frames <= 25:
+            raise ValueError("crop: smooth_frames must lie in [0, 25]")
 
 
 def crop_boxes(boxes: np.ndarray, landmarks: np.ndarray | None, config: CropConfig) -> np.ndarray:

@@ -53,6 +53,8 @@ class Footage:
         self.tracks: list[Track] = []
         """All tracks, the short ones too."""
         self.evidence: dict[int, Evidence] = {}
+        self.stale: set[int] = set()
+        """Frames whose own picture was damaged: an older one is shown."""
         self.size: tuple[int, int] | None = None
         """Width and height of the picture as it decodes."""
 
@@ -66,6 +68,8 @@ class Footage:
         while (frame := self._pull(frames)) is not None:
             self.size = (frame.rgb.shape[1], frame.rgb.shape[0])
             self._frames[frame.index] = frame.rgb
+            if frame.is_stale:
+                self.stale.add(frame.index)
             with self._costs.stage("scenes"):
                 self._cut_detector.add(frame.index, frame.rgb)
             end = frame.index + 1

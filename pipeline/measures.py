@@ -50,7 +50,7 @@ def measure_face(
         "face_height_p5_px": float(low),
         "face_height_p50_px": float(middle),
         "face_height_p95_px": float(high),
-        "height_ratio": float(heights.max() / heights.min()),
+        "height_ratio": crop.height_ratio(boxes),
         "num_faces": count_faces(piece, tracks, float(middle)),
     }
     if landmarks is not None:
@@ -77,7 +77,8 @@ def measure_crops(
             crops = crop.crop_boxes(boxes, landmarks, replace(config.crop, policy=policy))
             row[f"outside_share_{policy}"] = crop.outside_share(crops, *size)
             row[f"crop_jitter_{policy}"] = crop.jitter(crops)
-            row[f"leakage_{policy}"] = leakage.leakage(crops, landmarks, boxes, opening).score
+            score = leakage.leakage(crops, landmarks, boxes, opening).score
+            row[f"leakage_{policy}"] = None if np.isnan(score) else score
     return row
 
 

@@ -74,7 +74,7 @@ class Scorer:
     def _measure(
         self, item: ScoreItem, path: Path, costs: Costs, deadline: DecodeDeadline | None, stats: DecodeStats
     ) -> tuple[list[Row], Row]:
-        config, span = self._config, {"start_frame": item.start_frame, "end_frame": item.end_frame}
+        config, start, end = self._config, item.start_frame, item.end_frame
         footage = Footage(
             self._detector,
             scenes=config.scenes,
@@ -83,10 +83,12 @@ class Scorer:
             quality=config.quality,
             costs=costs,
         )
-        frames = decode.frames(path, item.video, **span, config=config.decode, deadline=deadline, stats=stats)
+        frames = decode.frames(
+            path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats
+        )
         footage.watch(frames, item.start_frame)
         with costs.stage("audio"):
-            pcm = audio.read(path, item.video, **span, deadline=deadline)
+            pcm = audio.read(path, item.video, start_frame=start, end_frame=end, deadline=deadline)
             voiced = speech.detect_speech(pcm, config.speech)
         with costs.stage("clips"):
             rows = self._rows(item, footage, pcm, voiced, costs)
@@ -131,7 +133,9 @@ class Scorer:
         row |= measures.measure_sound(item.video, piece, heard, voiced[first : first + piece.num_frames])
         with costs.stage("sync"):
             row |= measures.measure_sync(opening, heard, self._config.sync)
-        return row | {"max_cut_score": footage.max_cut_score(piece.start_frame, piece.end_frame)}
+        row["max_cut_score"] = footage.max_cut_score(piece.start_frame, piece.end_frame)
+        num_stale = sum(frame in footage.stale for frame in range(piece.start_frame, piece.end_frame))
+        return row | {"missing_share": num_stale / piece.num_frames}
 
 
 def place(item: ScoreItem, piece: Piece) -> Row:

@@ -16,6 +16,8 @@ class SelectConfig:
 
     min_clip_s: float = 3.0
     """Shortest clip."""
+    max_missing_share: float = 0.01
+    """Share of the clip's frames that could not be decoded; the picture before is shown instead."""
     min_face_px: float = 96.0
     """Shortest face in the clip, px (5th percentile of the box height)."""
     max_outside_share: float = 0.25
@@ -73,8 +75,8 @@ class Rule:
     """A column of the score table; `{policy}` stands for the crop policy in use."""
     limit: str
     """The setting of `SelectConfig` that holds the threshold."""
-    side: Literal["min", "max"]
-    """`min`: smaller values fail. `max`: larger absolute values fail."""
+    side: Literal["min", "max", "max_either_way"]
+    """`min`: smaller values fail. `max`: larger ones. `max_either_way`: those further from 0."""
     clips: Literal["all", "speech", "silent", "synced"] = "all"
     """Which clips it judges: all, those with speech, those without, or those with speech whose sync is to be judged."""
     off_at_zero: bool = False
@@ -83,6 +85,7 @@ class Rule:
 
 RULES = (
     Rule(reason="too_short", column="duration_s", limit="min_clip_s", side="min"),
+    Rule(reason="frame_count_mismatch", column="missing_share", limit="max_missing_share", side="max"),
     Rule(reason="face_scale_change", column="height_ratio", limit="max_height_ratio", side="max"),
     Rule(reason="face_too_small", column="face_height_p5_px", limit="min_face_px", side="min"),
     Rule(reason="face_out_of_frame", column="outside_share_{policy}", limit="max_outside_share", side="max"),
@@ -101,7 +104,13 @@ RULES = (
     Rule(
         reason="offset_inconsistent", column="sync_spread_frames", limit="max_spread_frames", side="max", clips="synced"
     ),
-    Rule(reason="offset_out_of_range", column="audio_lead_frames", limit="max_lead_frames", side="max", clips="synced"),
+    Rule(
+        reason="offset_out_of_range",
+        column="audio_lead_frames",
+        limit="max_lead_frames",
+        side="max_either_way",
+        clips="synced",
+    ),
 )
 """In the order in which a person would look: what cannot be used at all first, what is out of sync last."""
 

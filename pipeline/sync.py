@@ -26,6 +26,8 @@ SMOOTHING = 2.0
 """Standard deviation of the smoothing of every signal, steps."""
 MIN_FRAMES = 2 * FRAME_RATE
 """Shorter clips are not measured: at a lead of 15 frames little would overlap (USERS.md P24)."""
+LEAST_CORRELATION = 1e-3
+"""Windows below are rounding noise: nothing is heard or nothing moves."""
 DELAYS = (0.0, 0.5)
 """Where the two correlations peak in clips that are in sync, frames; GRID, whose sync is known, comes out at 0."""
 
@@ -192,4 +194,6 @@ def _curve(seen: np.ndarray, heard: np.ndarray, reach: int, config: SyncConfig) 
     if len(starts) < 2:
         return np.zeros(0, np.float32)
     spans = [slice(start, start + length) for start in starts]
-    return np.array([_peak(_correlate(seen[:, span], heard[:, span], reach)) for span in spans], np.float32)
+    found = [_correlate(seen[:, span], heard[:, span], reach) for span in spans]
+    # A window of silence or of a still mouth says nothing, least of all -15.
+    return np.array([_peak(each) for each in found if each.max() > LEAST_CORRELATION], np.float32)

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+from ..errors import SourceError
 
 MEDIA_SUFFIXES = frozenset(
     {
@@ -32,18 +35,22 @@ def list_folder(root: Path) -> Iterator[SourceVideo]:
     """
     found: list[str] = []
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
         if real in seen or is_dataset(Path(folder)):
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         media = [name for name in files if Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith(".")]
         found += [Path(folder, name).relative_to(root).as_posix() for name in media]
     for path in sorted(found):
         # Neither JSON nor Parquet holds a name that is not UTF-8: its bytes are spelled out, and the probe says so.
         yield SourceVideo(path=os.fsencode(path).decode(errors="backslashreplace"))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise SourceError(f"{error.filename}: cannot be listed ({error.strerror}); mend its rights or take it out")
 
 
 def is_dataset(folder: Path) -> bool:

@@ -104,7 +104,7 @@ class _Scan:
             num_frames=max(1, round(duration_s * FRAME_RATE)),
             start_s=start_s,
             duration_s=duration_s,
-            keyframes_s=tuple(ticks * self._time_base - start_s for ticks in index.cut_points()),
+            keyframes_s=self._keyframes_s(start_s),
             audio_codec=sound.codec_context.codec.canonical_name if sound else None,
             audio_start_s=audio_start_s - start_s,
             audio_duration_s=self._sound_duration_s(),
@@ -112,6 +112,12 @@ class _Scan:
             num_channels=sound.codec_context.channels if sound else 0,
             num_audio_streams=len(self._container.streams.audio),
         )
+
+    def _keyframes_s(self, start_s: Fraction) -> tuple[Fraction, ...]:
+        """Return where decoding can start; AVI stores no presentation times and is read from its start."""
+        if self._container.format.name == "avi":
+            return (Fraction(0),)
+        return tuple(ticks * self._time_base - start_s for ticks in self._index.cut_points())
 
     def _last_hold_s(self, end_s: Fraction, longest_s: float) -> Fraction:
         """Return how much longer the last picture of a variable-rate stream stays than its packet says.

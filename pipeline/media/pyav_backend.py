@@ -45,9 +45,10 @@ def frames(
             with guard:
                 pulled = next(pulls, None)
             while shown and index < slots.stop and (pulled is None or source.middle(index) <= pulled.ticks):
-                stats.num_missing += source.is_stale(index, shown.ticks)
+                is_stale = source.is_stale(index, shown.ticks)
+                stats.num_missing += is_stale
                 rgb = converter.convert(shown.picture) if rgb is None else rgb
-                yield Frame(index, rgb)
+                yield Frame(index, rgb, is_stale)
                 index += 1
             if pulled is None:
                 break

@@ -16,6 +16,8 @@ class Frame:
     """Place on the 25 fps grid, from the first video frame."""
     rgb: np.ndarray
     """[H, W, 3] uint8, C-contiguous, upright. Read-only by contract: two slots can share one array."""
+    is_stale: bool = False
+    """Whether the picture is older than it should be by more than half a frame, for want of an undamaged one."""
 
 
 @dataclass(kw_only=True)

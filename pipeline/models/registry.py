@@ -48,7 +48,7 @@ MODEL_FILES = (
 def models_dir(config: ModelsConfig) -> Path:
     """Return the folder where weights are looked for."""
     named = config.dir or os.environ.get("HS_DATA_MODELS", "")
-    return Path(named) if named else Path.home() / ".cache" / "hs-data" / "models"
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "hs-data" / "models"
 
 
 def find(name: str, config: ModelsConfig) -> Path | None:

@@ -126,7 +126,8 @@ def examples(dataset: Dataset, most: int) -> dict[str, list[dict[str, Any]]]:
         for row in pa.Table.from_batches([batch]).to_pylist():
             if row["thumbnail"] is not None:
                 found.setdefault(row["reason"] or row["verdict"], []).append(row)
-    return {reason: sorted(rows, key=_distance)[:most] for reason, rows in sorted(found.items())}
+        found = {reason: sorted(rows, key=_distance)[:most] for reason, rows in found.items()}
+    return dict(sorted(found.items()))
 
 
 def _distance(row: dict[str, Any]) -> tuple[float, str]:

@@ -11,6 +11,7 @@ from ...manifests.dataset import Dataset
 from ...manifests.reasons import explain
 from ...manifests.storage import write_bytes, write_json
 from .funnel import as_table, examples, funnel, warnings
+from .terminal import duration
 
 EXAMPLES = 20
 MAX_FILES = 2000
@@ -53,7 +54,7 @@ def quantiles(dataset: Dataset, column: str) -> list[float] | None:
 def _render(dataset: Dataset, facts: dict[str, Any]) -> str:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["j2"]))
     environment.filters["picture"] = _picture
-    environment.filters["hours"] = _hours
+    environment.filters["hours"] = duration
     videos = dataset.videos(["path", "outcome", "detail", "duration_s", "num_clips", "num_kept"]).to_pylist()
     return environment.get_template("index.html.j2").render(
         name=dataset.path.resolve().name,
@@ -68,7 +69,3 @@ def _render(dataset: Dataset, facts: dict[str, Any]) -> str:
 
 def _picture(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.2f} h" if hours >= 1 else f"{hours * 60:.1f} min" if hours >= 1 / 60 else f"{hours * 3600:.1f} s"

@@ -45,7 +45,10 @@ class Beat:
 
     def last_words(self) -> LastWords:
         """Read what a dead worker left behind."""
-        item = json.loads(self._item.read_text(encoding="utf-8")) if self._item.is_file() else None
+        try:
+            item = json.loads(self._item.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # never written, or the worker died while it wrote
+            item = None
         trace = self.trace.read_text(encoding="utf-8", errors="replace") if self.trace.is_file() else ""
         return LastWords(item=item, timed_out=deadline_fired(self.trace), trace=trace)
 

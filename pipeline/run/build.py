@@ -16,16 +16,17 @@ from ...manifests.sources import Source
 from ...manifests.storage import digest, read_json
 from ..config import Config
 from ..demo.source import make_demo
+from ..encode import encode_id
 from ..models import registry
 from ..select import select
-from .finalize import Result, write_dataset
+from .finalize import Result, tables_are_whole, write_dataset
 from .ledger import Ledger, read_scores
 from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
 from .supervise import Limits, Supervisor
-from .units import Item, Phase
+from .units import Item, Phase, Unit
 
 logger = logging.getLogger(__name__)
 RECYCLE_MB = 3000.0
@@ -95,7 +96,7 @@ class Build:
         restore_commits(self._dataset, config)
         probed = self._phase("probe", inputs, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
         checked = {item: refuse_early(receipt, config) for item, receipt in probed.receipts.items()}
-        stretches = score_items(inputs, checked, chunk_s=config.run.chunk_s)
+        stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)
         clips = self._select(read_scores(scored, self._dataset, stretches))
         kept = encode_items(clips, stretches, config)
@@ -113,6 +114,7 @@ class Build:
             stretches=stretches,
             scored=scored,
             clips=clips,
+            items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
         return Outcome(num_units=self._num_units, finalized=self._finalize(result))
@@ -122,24 +124,24 @@ class Build:
     ) -> Ledger:
         """Do what is not done of a phase, and return what is known of all of it."""
         ledger = Ledger(self._dataset, phase, fingerprint)
-        done = {item["id"] for item in items if item["id"] in ledger.receipts}
+        done = {item["id"] for item in items if is_done(ledger.receipts.get(item["id"]))}
         plan = PlanFile(self._dataset, phase, self._request.shard)
         units = plan.units(items, done, fingerprint, most=most, weight=weight)
-        self._display.begin(phase, items, len(done))
+        with self._display.phase(phase, items, len(done)):
+            self._do(units)
         if units:
-            self._num_units += len(units)
-            decode = self._config.decode
-            limits = Limits(
-                min_timeout_s=decode.min_timeout_s, timeout_factor=decode.timeout_factor, recycle_mb=RECYCLE_MB
-            )
-            display = {"finished": self._display.advance, "waiting": self._display.wait}
-            Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
             ledger = Ledger(self._dataset, phase, fingerprint)
-        self._display.end()
         missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
         if missing:
             raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
         return ledger
+
+    def _do(self, units: Sequence[Unit]) -> None:
+        if units:
+            self._num_units += len(units)
+            limits = Limits(recycle_mb=RECYCLE_MB)
+            display = {"finished": self._display.advance, "waiting": self._display.wait}
+            Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
 
     def _workers(self) -> Pool:
         if self._pool is None:
@@ -148,7 +150,9 @@ class Build:
                 "root": str(self._request.root.resolve()),
                 "dataset": str(self._dataset.resolve()),
             }
-            self._pool = make_pool(self._request.executor, self._request.num_workers or os.cpu_count() or 1, setup)
+            self._pool = make_pool(
+                self._request.executor, self._request.num_workers or len(os.sched_getaffinity(0)), setup
+            )
         return self._pool
 
     def _select(self, scores: pa.Table) -> pa.Table:
@@ -161,16 +165,31 @@ class Build:
         """Write the tables unless those on disk were made of the very same things."""
         config = settings.to_table(result.config)
         config.pop("models")  # where weights lie does not change what they make
+        stretches = [item["id"] for item in result.stretches]
         receipts = [
-            [item["id"] for item in result.inputs],
-            sorted(result.scored.receipts),
-            sorted(result.encoded.receipts),
+            outcomes(result.probed, [item["id"] for item in result.inputs]),
+            outcomes(result.scored.receipts, stretches),
+            outcomes(result.encoded.receipts, list(result.items.values())),
         ]
         key = digest("dataset", config, result.selection, result.source, receipts)
         index = self._dataset / "dataset.json"
-        if not index.is_file() or read_json(index)["key"] != key:
+        if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
             write_dataset(self._dataset, result, key)
         return True
+
+
+def outcomes(receipts: Mapping[str, Mapping[str, Any]], items: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what became of each item, in their order: the part of a receipt that decides what the tables say."""
+    return [(item, receipts[item].get("outcome") or receipts[item].get("reason") or "ok") for item in items]
+
+
+RETRIED = ("unavailable", "codec_missing")
+"""Outcomes that another try on another day may change: a disk that is mounted, a decoder that is installed."""
+
+
+def is_done(receipt: Mapping[str, Any] | None) -> bool:
+    """Tell whether an item needs no other try."""
+    return receipt is not None and receipt.get("outcome") not in RETRIED
 
 
 def refuse_early(receipt: dict, config: Config) -> dict:
@@ -180,7 +199,7 @@ def refuse_early(receipt: dict, config: Config) -> dict:
     video = receipt["video"]
     if video["audio_codec"] is None:
         return {**receipt, "outcome": "no_audio_stream", "detail": "the file has no audio stream"}
-    num_frames, least = video["num_frames"], config.tracks.min_clip_s
+    num_frames, least = video["num_frames"], config.select.min_clip_s
     if num_frames < least * 25:
         detail = f"{num_frames} frames at 25 fps; a clip needs {least:g} s"
         return {**receipt, "outcome": "too_short", "detail": detail}
@@ -196,16 +215,19 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
     for row in clips.select([*names, "audio_lead_frames", "sync_confidence", "clip_class"]).to_pylist():
         if row["verdict"] != "kept":
             continue
+        lead = lead_to_correct(row, config)
         items.append(
             {
-                "id": row["clip_id"],
+                "id": encode_id(row["clip_id"], lead),
+                "clip_id": row["clip_id"],
                 "path": row["path"],
                 "video": video_of[row["video_id"]],
                 "start_frame": row["start_frame"],
                 "scores": row["scores_file"],
                 "row": row["scores_row"],
-                "lead": lead_to_correct(row, config),
+                "lead": lead,
                 "seconds": row["num_frames"] / 25,
+                "timeout_s": config.decode.timeout_s(row["num_frames"]),
                 "mb": row["num_frames"] * frame_bytes / 1e6,
             }
         )

@@ -1,6 +1,7 @@
 """What the `build` command does around a build: make the request, try it out, run it, say how it went."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ def make_request(
     known = get_source(source)
     if known.needs_input and input_dir is None:
         raise ConfigError(f"--source {source}: needs --input DIR. Expected:\n{known.layout.strip()}")
+    if not known.needs_input and input_dir is not None:
+        raise ConfigError(f"--source {source}: makes its own videos below --output; leave --input out")
     root = input_dir or output / "demo_videos"
     _check_output(output, root)
     selection = saved_selection(output)
@@ -109,10 +112,13 @@ def dry_run(request: Request) -> dict[str, Any]:
 
 def estimate(request: Request, console: Console) -> dict[str, Any]:
     """Build a sample of the files in a temporary folder and extrapolate hours, disk and yield to all of them."""
+    if not request.source.needs_input:
+        raise ConfigError(f"--estimate: --source {request.source.name} is small and the same every time; build it")
     inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
     sample = sorted(inputs, key=lambda item: digest("estimate", item["path"]))[:ESTIMATE_FILES]
     with tempfile.TemporaryDirectory(prefix="hs-data-estimate-") as folder:
-        trial = replace(request, dataset=Path(folder), only=frozenset(item["path"] for item in sample), shard=None)
+        paths = frozenset(item["path"] for item in sample)
+        trial = replace(request, dataset=Path(folder), only=paths, shard=None, limit=None)
         Build(trial, Display(console)).run()
         dataset = open_dataset(Path(folder))
         costs = total_costs(Path(folder))
@@ -140,6 +146,9 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     Raises:
         HsDataError: nothing was kept, or too many inputs ended in an internal error.
     """
+    if request.selection:
+        note = "limits saved by `hs-data select` apply; `hs-data select --reset` forgets them"
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     outcome = Build(request, Display(console)).run()
     if not outcome.finalized:
         console.print("this part is done; when all are, run the same command once without --shard", highlight=False)
@@ -149,19 +158,23 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     stages = funnel(dataset)
     console.print(funnel_table(stages))
     for warning in warnings(stages, dataset):
-        console.print(f"[yellow]note[/] {warning}", highlight=False, soft_wrap=True)
+        console.print(f"note: {warning}", highlight=False, soft_wrap=True, markup=False)
     counts = dataset.index["counts"]
     kept = f"{counts['encoded']} clips, {counts['encoded_frames'] / 25:.1f} s"
-    console.print(f"dataset: {request.dataset} ({kept})\npage: {page}", highlight=False, soft_wrap=True)
+    shown = f"dataset: {request.dataset} ({kept})\npage: {page}"
+    console.print(shown, highlight=False, soft_wrap=True, markup=False)
     _judge(dataset.index["counts"], stages, request.config)
     return {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts, "funnel": as_table(stages)}
 
 
 def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> None:
-    losses = {loss.reason: loss.number for stage in stages for loss in stage.losses}
-    errors = losses.get("internal_error", 0)
-    if errors > config.run.max_error_rate * max(1, counts["inputs"] + counts["candidates"]):
-        raise HsDataError(f"{errors} internal errors, above run.max_error_rate; see `hs-data why` and report them")
+    losses: Counter[str] = Counter()
+    for stage in stages:
+        losses.update({loss.reason: loss.number for loss in stage.losses})
+        errors = sum(loss.number for loss in stage.losses if loss.reason == "internal_error")
+        if errors > config.run.max_error_rate * stage.number_in:
+            what = f"{errors} of {stage.number_in} {stage.unit} ended as internal_error, above run.max_error_rate"
+            raise HsDataError(f"{what}; see `hs-data why` and work/quarantine, and report them")
     if counts["kept"] == 0:
         top = max(losses, key=lambda reason: losses[reason], default="no input")
         raise HsDataError(f"no clip was kept; the most frequent reason is {top}; see `hs-data report`")

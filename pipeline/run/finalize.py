@@ -15,7 +15,7 @@ from ...manifests import settings
 from ...manifests.errors import DatasetError
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
-from ...manifests.storage import atomic_path, write_json
+from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
 from ..config import Config
 from ..models import registry
 from .ledger import Ledger
@@ -42,6 +42,8 @@ class Result:
     """The limits without them."""
     clips: pa.Table
     """Scores and verdicts, and where the scores lie."""
+    items: Mapping[str, str]
+    """Clip id to the id of its item in the encode phase, for the kept clips."""
     encoded: Ledger
 
 
@@ -51,26 +53,41 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
     Raises:
         DatasetError: an input or a candidate is not accounted for; a bug of ours, and nothing is written.
     """
-    clips = join_shards(result.clips, result.encoded.receipts, result.encoded)
+    clips = join_shards(result.clips, result.items, result.encoded)
     videos = video_rows(result, clips)
     counts = count(videos, clips)
     if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
         raise DatasetError(f"{dataset}: candidates are not all accounted for ({counts}); report this")
     write_table(dataset / "clips.parquet", clips)
     write_table(dataset / "videos.parquet", videos)
-    write_json(dataset / "dataset.json", _index(result, clips, counts, key))
+    write_json(dataset / "dataset.json", _index(result, clips, counts, key) | {"tables": hash_tables(dataset)})
 
 
-def join_shards(clips: pa.Table, receipts: Mapping[str, Row], encoded: Ledger) -> pa.Table:
+TABLES = ("clips.parquet", "videos.parquet")
+
+
+def hash_tables(dataset: Path) -> dict[str, str]:
+    """Return the sha256 of the tables, by name."""
+    return {name: sha256_file(dataset / name) for name in TABLES}
+
+
+def tables_are_whole(dataset: Path) -> bool:
+    """Tell whether the tables are those that `dataset.json` was written for; a kill may have come between."""
+    there = all((dataset / name).is_file() for name in TABLES)
+    return there and read_json(dataset / "dataset.json").get("tables") == hash_tables(dataset)
+
+
+def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> pa.Table:
     """Add to each clip where its latents lie; a kept clip that could not be encoded is dropped with that reason.
 
     A dropped clip that was kept and encoded before keeps its place, so that keeping it again costs nothing.
     """
     rows = clips.select([name for name in clips.column_names if name in _JOINED or name == "clip_id"]).to_pylist()
     for row in rows:
-        receipt = receipts.get(row["clip_id"])
+        item = items.get(row["clip_id"], f"{row['clip_id']}+0")
+        receipt = encoded.receipts.get(item)
         if receipt is not None and (row["verdict"] == "kept" or not receipt.get("reason")):
-            row.update(_joined(row["clip_id"], receipt, encoded))
+            row.update(_joined(item, receipt, encoded))
     columns = {name: clips[name] for name in clips.column_names if name in CLIP_SCHEMA.names}
     for name in _JOINED:
         columns[name] = pa.chunked_array([pa.array([row.get(name) for row in rows], CLIP_SCHEMA.field(name).type)])
@@ -83,13 +100,13 @@ _JOINED = (
 )
 
 
-def _joined(clip_id: str, receipt: Row, encoded: Ledger) -> Row:
+def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
     found: Row = {name: receipt.get(name) for name in ("audio_shift_samples", "residual_lead_ms", "detail")}
     if receipt.get("reason"):
         failure = {name: receipt.get(name) for name in ("reason", "value", "threshold")}
         verdict = "error" if receipt["reason"] == "internal_error" else "dropped"
         return {**found, **failure, "verdict": verdict, "failures": [failure]}
-    file = encoded.file_of(clip_id)
+    file = encoded.file_of(item)
     assert file is not None  # a receipt without a reason has rows
     return {**found, "shard": file["path"], "row_group": receipt["row_group"]}
 
@@ -130,7 +147,7 @@ def _streams(receipt: Row) -> Row:
 
 def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
     receipts = [scored.receipts[item["id"]] for item in items]
-    bad = next((receipt for receipt in receipts if receipt["outcome"] != "ok"), None)
+    bad = [receipt for receipt in receipts if receipt["outcome"] != "ok"]
     cuts = [
         (frame, score)
         for r in receipts
@@ -143,9 +160,10 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
         "num_decoded": sum(receipt.get("num_decoded", 0) for receipt in receipts),
         "num_decode_errors": sum(receipt.get("num_decode_errors", 0) for receipt in receipts),
     }
-    if bad is not None:
-        return {**row, "outcome": bad["outcome"], "detail": bad.get("detail")}
-    return {**row, "outcome": "ok" if has_face else "no_face"}
+    if bad and not has_face:
+        return {**row, "outcome": bad[0]["outcome"], "detail": bad[0].get("detail")}
+    some = f"{len(bad)} of {len(receipts)} stretches: {bad[0]['outcome']} ({bad[0].get('detail')})" if bad else None
+    return {**row, "outcome": "ok" if has_face else "no_face", "detail": some}
 
 
 def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
@@ -168,7 +186,7 @@ def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
 def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
     encoded = clips.filter(pc.field("shard").is_valid())
     used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
-    files = {file["path"]: file for file in result.encoded.files(encoded["clip_id"].to_pylist())}
+    files = {file["path"]: file for file in result.encoded.files(list(result.encoded.receipts))}
     models = [registry.get(name) for name in result.config.model_names]
     return {
         "schema_version": SCHEMA_VERSION,

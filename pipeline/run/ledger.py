@@ -26,10 +26,12 @@ class Ledger:
         self.receipts: dict[str, Receipt] = {}
         self._commit_of: dict[str, Commit] = {}
         for commit in self._commits:
+            if not is_whole(dataset, commit):
+                continue  # its file is gone or cut: what it held is made again
             for item, receipt in commit.receipts.items():
                 self.receipts[item] = receipt
                 self._commit_of[item] = commit
-        for item, entry in Quarantine(dataset).load(phase).items():
+        for item, entry in Quarantine(dataset).load(phase, fingerprint).items():
             reason = {"outcome": entry["reason"], "reason": entry["reason"], "detail": entry["detail"]}
             self.receipts.setdefault(item, reason)
 
@@ -42,6 +44,14 @@ class Ledger:
         """Return the files that hold rows of these items, each once, by path."""
         found = {file["path"]: file for item in items if (file := self.file_of(item)) is not None}
         return [found[path] for path in sorted(found)]
+
+
+def is_whole(dataset: Path, commit: Commit) -> bool:
+    """Tell whether the file of a commit is there with the size it had."""
+    if commit.file is None:
+        return True
+    path = dataset / commit.file["path"]
+    return path.is_file() and path.stat().st_size == commit.file["bytes"]
 
 
 def total_costs(dataset: Path) -> dict[str, float]:

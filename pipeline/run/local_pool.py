@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+import uuid
 from typing import Any
 
 from .pools import Event, environment
@@ -20,7 +21,6 @@ class LocalPool:
     def __init__(self, num_workers: int, setup: dict[str, Any]) -> None:
         self._setup = setup
         self._answers: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
-        self._num_started = 0
         self._children = [self._start() for _ in range(num_workers)]
 
     def idle(self) -> bool:
@@ -75,8 +75,8 @@ class LocalPool:
         self._children[self._children.index(child)] = self._start()
 
     def _start(self) -> "_Child":
-        self._num_started += 1
-        return _Child(f"local-{os.getpid()}-{self._num_started}", self._setup, self._answers)
+        # Not the process id: parts of a job array on several hosts share the folder in which workers leave their beats.
+        return _Child(f"local-{uuid.uuid4().hex[:12]}", self._setup, self._answers)
 
 
 class _Child:

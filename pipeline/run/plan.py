@@ -11,10 +11,14 @@ from ...manifests.errors import SourceError
 from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source
 from ...manifests.storage import digest, read_json, write_json
+from ..config import Config
 from .units import Item, Phase, Unit, group
 
 PROBE_FINGERPRINT = "probe-1"
 PROBE_UNIT_FILES = 32
+PROBE_TIMEOUT_S = 30.0
+PROBE_BYTES_PER_S = 5e6
+"""A probe reads a file twice; one that takes longer than at this rate has stalled."""
 Receipts = Mapping[str, Mapping[str, Any]]
 
 
@@ -58,11 +62,12 @@ def _input_item(root: Path, path: str, identity: str | None, source: str) -> Ite
         "identity": identity,
         "source": source,
         "seconds": 0.0,
+        "timeout_s": max(PROBE_TIMEOUT_S, size / PROBE_BYTES_PER_S),
         "files": 1,
     }
 
 
-def score_items(inputs: Sequence[Item], probed: Receipts, *, chunk_s: float) -> list[Item]:
+def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:
     """Return the stretches to score: every readable content once, long files in chunks."""
     items: list[Item] = []
     seen: set[str] = set()
@@ -71,7 +76,7 @@ def score_items(inputs: Sequence[Item], probed: Receipts, *, chunk_s: float) -> 
         if receipt["outcome"] != "ok" or receipt["video_id"] in seen:
             continue
         seen.add(receipt["video_id"])
-        for start, end in chunks(unpack(dict(receipt["video"])), chunk_s):
+        for start, end in chunks(unpack(dict(receipt["video"])), config.run.chunk_s):
             items.append(
                 {
                     "id": f"{receipt['video_id']}-{start}",
@@ -83,6 +88,7 @@ def score_items(inputs: Sequence[Item], probed: Receipts, *, chunk_s: float) -> 
                     "start_frame": start,
                     "end_frame": end,
                     "seconds": (end - start) / FRAME_RATE,
+                    "timeout_s": config.decode.timeout_s(end - start),
                 }
             )
     return items
@@ -116,19 +122,16 @@ class PlanFile:
         Units of an earlier plan that are still wanted whole are taken as they are, so that a resumed run makes the
         same shards as one that was never stopped.
         """
-        key = {item["id"]: (item, item.get("lead")) for item in items if item["id"] not in done}
+        todo = {item["id"]: item for item in items if item["id"] not in done}
         planned = read_json(self._path)["units"] if self._path.is_file() else []
         units: list[Unit] = []
         taken: set[str] = set()
         for table in planned:
-            ids = [entry[0] for entry in table["items"]]
-            same = table["fingerprint"] == fingerprint and all(
-                i in key and key[i][1] == lead and i not in taken for i, lead in table["items"]
-            )
-            if same and ids:
+            ids = table["items"]
+            if ids and table["fingerprint"] == fingerprint and all(i in todo and i not in taken for i in ids):
                 taken.update(ids)
-                units.append(Unit.of(self._phase, fingerprint, [key[i][0] for i in ids]))
-        rest = [item for item in items if item["id"] in key and item["id"] not in taken]
+                units.append(Unit.of(self._phase, fingerprint, [todo[i] for i in ids]))
+        rest = [item for item in items if item["id"] in todo and item["id"] not in taken]
         units += [Unit.of(self._phase, fingerprint, part) for part in group(rest, most=most, weight=weight)]
         if units:
             self._write(units)
@@ -136,7 +139,6 @@ class PlanFile:
 
     def _write(self, units: Sequence[Unit]) -> None:
         tables = [
-            {"fingerprint": u.fingerprint, "unit": u.unit_id, "items": [[i["id"], i.get("lead")] for i in u.items]}
-            for u in units
+            {"fingerprint": u.fingerprint, "unit": u.unit_id, "items": [item["id"] for item in u.items]} for u in units
         ]
         write_json(self._path, {"phase": self._phase, "units": tables})

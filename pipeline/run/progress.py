@@ -3,7 +3,8 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -37,8 +38,16 @@ class Display:
         self._seconds = 0.0
         self._num_done = self._num_items = 0
 
-    def begin(self, phase: Phase, items: Sequence[Item], num_done: int) -> None:
-        """Show a phase: all its items, and how many were done before."""
+    @contextmanager
+    def phase(self, phase: Phase, items: Sequence[Item], num_done: int) -> Iterator[None]:
+        """Show a phase while it lasts, however it ends: all its items, and how many were done before."""
+        self._begin(phase, items, num_done)
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _begin(self, phase: Phase, items: Sequence[Item], num_done: int) -> None:
         self._phase, self._num_items, self._num_done = phase, len(items), num_done
         self._drops, self._seconds = Counter(), 0.0
         self._began = self._logged = time.monotonic()
@@ -60,8 +69,7 @@ class Display:
         if self._progress.disable and time.monotonic() - self._logged > LOG_EVERY_S:
             self._log(f"oldest unit runs for {oldest_s:.0f} s")
 
-    def end(self) -> None:
-        """Finish the phase."""
+    def _end(self) -> None:
         self._progress.stop()
         if self._progress.disable:
             self._log()

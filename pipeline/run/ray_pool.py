@@ -23,8 +23,9 @@ class RayPool:
     def __init__(self, num_workers: int, setup: dict[str, Any]) -> None:
         self._started = not ray.is_initialized()
         if self._started:
-            address = os.environ.get("RAY_ADDRESS")
-            own: dict[str, Any] = {} if address else {"num_cpus": num_workers, "include_dashboard": False}
+            # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            own: dict[str, Any] = {"num_cpus": num_workers, "include_dashboard": False} if address == "local" else {}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         self._setup = setup
         self._actor_class: Any = ray.remote(
@@ -92,7 +93,7 @@ class RayPool:
 
 def try_ray() -> str:
     """Start Ray, run one task and stop it again; return what was found, or raise what Ray raises."""
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         return f"ray {ray.get(ray.remote(lambda: ray.__version__).remote())}: a task ran"
     finally:

@@ -15,7 +15,7 @@ from ...manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA
 from ...manifests.storage import write_json
 from ..config import Config
 from ..select import SelectConfig, select
-from .finalize import count, write_table
+from .finalize import count, hash_tables, write_table
 
 PLACE = ("audio_shift_samples", "residual_lead_ms", "shard", "row_group")
 
@@ -103,4 +103,4 @@ def _write(
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
     index |= {"key": "selected", "config": settings.to_table(config), "counts": count(videos, clips)}
     index |= {"selection": changes, "built_select": built}
-    write_json(path / "dataset.json", index)
+    write_json(path / "dataset.json", index | {"tables": hash_tables(path)})

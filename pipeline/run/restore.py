@@ -21,7 +21,8 @@ def restore_commits(dataset: Path, config: Config) -> None:
     Only what was made with the same settings is taken; the files themselves are hashed again by the probe phase.
     """
     index_path = dataset / "dataset.json"
-    if not index_path.is_file() or (dataset / "work" / "commits").exists():
+    # The probe phase, which comes next, leaves the first commits of an ordinary run: until then all is tried again.
+    if not index_path.is_file() or (dataset / "work" / "commits" / "probe").exists():
         return
     index = read_json(index_path)
     log = CommitLog(dataset)
@@ -54,7 +55,8 @@ def _restore_shard(log: CommitLog, clips: pa.Table, shard: dict[str, Any], finge
     rows = clips.filter(pc.field("shard") == shard["path"])
     names = ["row_group", "audio_shift_samples", "residual_lead_ms"]
     receipts = {
-        row["clip_id"]: {name: row[name] for name in names} for row in rows.select(["clip_id", *names]).to_pylist()
+        f"{row['clip_id']}{row['audio_shift_samples']:+d}": {name: row[name] for name in names}
+        for row in rows.select(["clip_id", *names]).to_pylist()
     }
     file = {name: shard[name] for name in ("path", "sha256", "bytes", "rows")}
     unit = Path(shard["path"]).stem

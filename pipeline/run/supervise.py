@@ -28,13 +28,11 @@ POLL_S = 0.5
 class Limits:
     """When a unit is overdue and a worker has grown too large."""
 
-    min_timeout_s: float
-    timeout_factor: float
     recycle_mb: float
 
     def deadline_s(self, unit: Unit) -> float:
         """Return how long a unit may take before its worker is killed; a stalled decode kills itself earlier."""
-        return GRACE_S + sum(max(self.min_timeout_s, self.timeout_factor * item["seconds"]) for item in unit.items)
+        return GRACE_S + sum(item["timeout_s"] for item in unit.items)
 
 
 class Quarantine:
@@ -43,15 +41,17 @@ class Quarantine:
     def __init__(self, dataset: Path) -> None:
         self._folder = dataset / "work" / "quarantine"
 
-    def add(self, phase: Phase, item: Item, *, reason: str, detail: str, trace: str) -> None:
-        """Set an item aside."""
-        entry = {"id": item["id"], "path": item["path"], "reason": reason, "detail": detail, "trace": trace}
-        write_json(self._folder / phase / f"{item['id']}.json", entry)
+    def add(self, unit: Unit, item: Item, *, reason: str, detail: str, trace: str) -> None:
+        """Set an item of a unit aside, under the settings it was tried with."""
+        path = self._folder / unit.phase / f"{item['id']}.json"
+        told = f"{detail}; remove {path.relative_to(self._folder.parents[1])} to try again"
+        entry = {"id": item["id"], "path": item["path"], "reason": reason, "detail": told, "trace": trace}
+        write_json(path, {**entry, "fingerprint": unit.fingerprint})
 
-    def load(self, phase: Phase) -> dict[str, dict[str, Any]]:
-        """Return what was set aside in a phase, by item id."""
+    def load(self, phase: Phase, fingerprint: str) -> dict[str, dict[str, Any]]:
+        """Return what was set aside in a phase under these settings, by item id."""
         entries = [read_json(path) for path in sorted((self._folder / phase).glob("*.json"))]
-        return {entry["id"]: entry for entry in entries}
+        return {entry["id"]: entry for entry in entries if entry["fingerprint"] == fingerprint}
 
 
 class Supervisor:
@@ -123,8 +123,9 @@ class Supervisor:
         logger.warning("%s: the worker died %s", suspect["path"], "in a stalled decode" if words.timed_out else "")
         self._deaths[suspect["id"]] += 1
         rest = [item for item in unit.items if item is not suspect]
-        if words.timed_out:
-            detail = f"no frame within {self._limits.min_timeout_s:g} s or {self._limits.timeout_factor:g} x its length"
+        # An encode decodes clips together, so the one that was waited for may be innocent until it is alone.
+        if words.timed_out and (not rest or unit.phase != "encode"):
+            detail = f"decoding took more than {suspect['timeout_s']:.0f} s"
             self._set_aside(unit, suspect, "decode_timeout", detail, words.trace)
         elif not rest and self._deaths[suspect["id"]] >= MAX_DEATHS:
             detail = f"killed its worker {MAX_DEATHS} times"
@@ -135,7 +136,7 @@ class Supervisor:
             self._queue.append(unit.of_some(rest))
 
     def _set_aside(self, unit: Unit, item: Item, reason: str, detail: str, trace: str) -> None:
-        self._quarantine.add(unit.phase, item, reason=reason, detail=detail, trace=trace)
+        self._quarantine.add(unit, item, reason=reason, detail=detail, trace=trace)
         self._finished(unit.of_some([item]), None)
 
     def _kill_overdue(self) -> None:

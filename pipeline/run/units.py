@@ -17,7 +17,7 @@ from ..score import ScoreItem
 
 Phase = Literal["probe", "score", "encode"]
 Item = dict[str, Any]
-"""At least `id`, `path` below the source folder, and `seconds` of footage."""
+"""At least `id`, `path` below the source folder, `seconds` of footage, and `timeout_s` that decoding it may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,7 @@ class Unit:
     @staticmethod
     def of(phase: Phase, fingerprint: str, items: Sequence[Item]) -> "Unit":
         """Make a unit and its id."""
-        ids = [[item["id"], item.get("lead")] for item in items]
-        unit_id = digest(phase, fingerprint, ids)[:20]
+        unit_id = digest(phase, fingerprint, [item["id"] for item in items])[:20]
         return Unit(phase=phase, fingerprint=fingerprint, unit_id=unit_id, items=tuple(items))
 
     def of_some(self, items: Sequence[Item]) -> "Unit":
@@ -95,7 +94,7 @@ def encode_item(item: Item, dataset: Path) -> EncodeItem:
     assert boxes is not None
     assert opening is not None
     return EncodeItem(
-        clip_id=item["id"],
+        clip_id=item["clip_id"],
         path=item["path"],
         video=unpack(item["video"]),
         start_frame=item["start_frame"],

@@ -3,6 +3,7 @@
 import logging
 import resource
 import traceback
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ...manifests.errors import DatasetError, HsDataError, MediaError
 from ...manifests.records import pack
 from ...manifests.schema import SCORE_SCHEMA
 from ...manifests.shards import Shard
-from ...manifests.storage import create_if_absent, sha256_file
+from ...manifests.storage import atomic_path, sha256_file
 from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
@@ -29,8 +30,6 @@ from .units import Item, Unit, encode_item, score_item
 
 logger = logging.getLogger(__name__)
 Receipts = dict[str, dict[str, Any]]
-PROBE_BYTES_PER_S = 5e6
-"""A probe reads the file twice; slower than this for longer than the least time-out, it has stalled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,8 @@ class Worker:
             file=file,
             costs=spent,
         )
-        self._commits.add(commit)
+        # A probe may be tried again on a file that could not be read before; its commit says what is known now.
+        self._commits.add(commit, replace=unit.phase == "probe")
         self._beat.turn_to(None)
         outcomes: dict[str, int] = {}
         for receipt in receipts.values():
@@ -107,8 +107,7 @@ class Worker:
     def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
         def one(item: Item) -> dict[str, Any]:
             path = self._root / item["path"]
-            budget_s = max(self._config.decode.min_timeout_s, item["size_bytes"] / PROBE_BYTES_PER_S)
-            with costs.stage("probe"), self._beat.deadline(budget_s) as deadline, deadline:
+            with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
                     video_id = sha256_file(path)
                     return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
@@ -128,14 +127,15 @@ class Worker:
 
         def one(item: Item) -> dict[str, Any]:
             stretch = score_item(item)
-            with self._beat.deadline(self._budget(stretch.duration_s)) as deadline:
+            with self._beat.deadline(item["timeout_s"]) as deadline:
                 scored = scorer.score(stretch, self._root, costs, deadline)
             rows.extend(scored.rows)
             return {**scored.receipt, "num_clips": len(scored.rows)}
 
         receipts = {item["id"]: self._guarded(item, one) for item in unit.items}
         table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
-        path = Path("work") / "scores" / f"{unit.unit_id}.parquet"
+        # A name of its own for each attempt: what an earlier one saw of a failing disk must not stand for ours.
+        path = Path("work") / "scores" / f"{unit.unit_id}-{uuid.uuid4().hex[:8]}.parquet"
         return receipts, self._publish(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
     def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any] | None]:
@@ -144,8 +144,9 @@ class Worker:
         receipts: Receipts = {}
 
         def write(temporary: Path) -> None:
-            with self._beat.deadline(self._budget(unit.seconds)) as deadline:
-                receipts.update(encoder.encode(items, self._root, temporary, costs, deadline, self._beat.turn_to))
+            receipts.update(
+                encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
+            )
 
         path = Path("shards") / f"{unit.unit_id}.parquet"
         try:
@@ -156,9 +157,9 @@ class Worker:
             if len(items) > 1:  # the run splits the unit and finds the clip
                 raise
             logger.exception("%s: internal error", items[0].path)
-            return {items[0].clip_id: _internal_error("reason", error)}, None
+            return {items[0].item_id: _internal_error("reason", error)}, None
         shard = Shard(self._dataset / path)
-        if shard.num_rows != sum(i.num_frames for i in items if "row_group" in receipts[i.clip_id]):
+        if shard.num_rows != sum(i.num_frames for i in items if "row_group" in receipts[i.item_id]):
             raise DatasetError(
                 f"{path}: holds {shard.num_rows} frames, not those of its clips; remove it and run again"
             )
@@ -175,13 +176,11 @@ class Worker:
             logger.exception("%s: internal error", item["path"])
             return _internal_error("outcome", error)
 
-    def _budget(self, duration_s: float) -> float:
-        return max(self._config.decode.min_timeout_s, self._config.decode.timeout_factor * duration_s)
-
     def _publish(self, path: Path, write: Callable[[Path], None]) -> dict[str, Any]:
-        """Put a file on disk, once: the same unit gives the same bytes, so an earlier attempt's file is as good."""
+        """Put a file on disk whole, over that of an attempt that was killed before it committed."""
         whole = self._dataset / path
-        create_if_absent(whole, write)
+        with atomic_path(whole) as temporary:
+            write(temporary)
         return {"path": path.as_posix(), "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
 
 
