@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ...manifests.errors import HsDataError
-from .pools import THREADS, Event
+from .pools import WORKER_VARIABLES, Event
 from .units import Unit
 from .work import Done, Setup, Worker
 
@@ -29,7 +29,7 @@ class RayPool:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         self._setup = setup
         self._actor_class: Any = ray.remote(
-            num_cpus=1, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": THREADS}
+            num_cpus=1, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": WORKER_VARIABLES}
         )(Worker)
         self._actors = dict(self._start() for _ in range(num_workers))
         self._running: dict[Any, tuple[str, Unit]] = {}
