@@ -31,5 +31,7 @@ install: $(STAMP)
 $(STAMP): constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	# Three OpenCV distributions share one folder; the last one stays, and the headless one needs no libGL.
+	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps -c constraints.txt opencv-python-headless
 	rm -f $(VENV)/.installed-*
 	touch $@

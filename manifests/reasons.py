@@ -38,7 +38,7 @@ REASONS: dict[str, str] = {
     "low_visual_quality": "blurred, too dark or too bright",
     "crop_leaks": "the crop geometry tells the mouth opening",
     "latent_nan": "the latents are not finite or out of range",
-    "internal_error": "hs-data itself failed on it; the log has the traceback",
+    "internal_error": "hs-data itself failed on it, or it crashed its worker twice",
 }
 """Reason to the sentence that explains it to a person."""
 

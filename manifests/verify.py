@@ -1,14 +1,18 @@
 """Verify: does a dataset hold what it says, byte for byte and frame for frame?"""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .dataset import Clip, Dataset
 from .errors import DatasetError
 from .records import SAMPLES_PER_FRAME
+from .shards import Shard
 from .storage import sha256_file
 
 Decoder = Callable[[np.ndarray], float]
@@ -26,30 +30,46 @@ class Fault:
 
 
 def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int = 0) -> Iterator[Fault]:
-    """Yield every fault found.
+    """Yield every fault found; one shard at a time is open.
 
-    Checks each shard's size, sha256 and row counts; each kept clip's place, id, length, finiteness and sound; that no
-    clip is there twice; that the counts of the index are those of the tables. With `decode`, `num_decoded` clips,
-    spread over the dataset, are turned back into pictures.
+    Checks the tables' sha256; each shard's size, sha256 and row counts; each kept clip's place, id, length, finiteness
+    and sound; that no clip is there twice; that the counts of the index are those of the tables. With `decode`,
+    `num_decoded` clips, spread over the dataset, are turned back into pictures.
     """
+    yield from _check_tables(dataset)
     yield from _check_counts(dataset)
-    sound_shards = []
-    for entry in dataset.index["shards"]:
-        faults = list(_check_shard(dataset, entry))
-        yield from faults
-        if not faults:
-            sound_shards.append(entry["path"])
-    named = {entry["path"] for entry in dataset.index["shards"]}
+    clips_of: dict[str, list[Clip]] = defaultdict(list)
     for clip in dataset.kept:
-        if clip.shard not in named:
-            yield Fault(where=clip.clip_id, what=f"lies in {clip.shard}, which dataset.json does not name")
-        elif clip.shard in sound_shards:
-            yield from _check_clip(dataset, clip)
+        clips_of[clip.shard].append(clip)
+    chosen: set[Clip] = set()
     if decode is not None and dataset.kept and num_decoded:
         step = max(1, len(dataset.kept) // num_decoded)
-        for clip in dataset.kept[::step][:num_decoded]:
-            if clip.shard in sound_shards and decode(dataset.read(clip, "latent", 0, 1)) < FLAT:
-                yield Fault(where=clip.clip_id, what="decodes to a flat picture")
+        chosen = set(dataset.kept[::step][:num_decoded])
+    for entry in dataset.index["shards"]:
+        clips = clips_of.pop(entry["path"], [])
+        faults = list(_check_shard(dataset.path, entry, clips))
+        yield from faults
+        if faults:
+            continue
+        with closing(Shard(dataset.path / entry["path"])) as shard:
+            for clip in clips:
+                faults = list(_check_clip(shard, clip))
+                yield from faults
+                # What lies in the wrong place or is not finite was told already.
+                if decode is not None and not faults and clip in chosen:
+                    yield from _check_picture(shard, clip, decode)
+    for name, clips in clips_of.items():
+        for clip in clips:
+            yield Fault(where=clip.clip_id, what=f"lies in {name}, which dataset.json does not name")
+
+
+def _check_tables(dataset: Dataset) -> Iterator[Fault]:
+    for name, sha256 in dataset.index.get("tables", {}).items():
+        path = dataset.path / name
+        if not path.is_file():
+            yield Fault(where=name, what="is missing")
+        elif sha256_file(path) != sha256:
+            yield Fault(where=name, what="has another sha256 than dataset.json says")
 
 
 def _check_counts(dataset: Dataset) -> Iterator[Fault]:
@@ -69,26 +89,26 @@ def _check_counts(dataset: Dataset) -> Iterator[Fault]:
             yield Fault(where=f"{place[0]} row group {place[1]}", what=f"is claimed by {times} clips")
 
 
-def _check_shard(dataset: Dataset, entry: dict) -> Iterator[Fault]:
-    path, name = dataset.path / entry["path"], entry["path"]
+def _check_shard(root: Path, entry: dict[str, Any], clips: Sequence[Clip]) -> Iterator[Fault]:
+    path, name = root / entry["path"], entry["path"]
     if not path.is_file():
         yield Fault(where=name, what="is missing")
         return
     if path.stat().st_size != entry["bytes"]:
         yield Fault(where=name, what=f"has {path.stat().st_size} bytes instead of {entry['bytes']}")
     if sha256_file(path) != entry["sha256"]:
-        clips = [clip.clip_id for clip in dataset.kept if clip.shard == name]
-        yield Fault(where=name, what=f"has another sha256; it holds {', '.join(clips)}")
+        held = ", ".join(clip.clip_id for clip in clips) or "no clip that is kept"
+        yield Fault(where=name, what=f"has another sha256; it holds {held}")
         return
     try:
-        if dataset.shard(name).num_rows != entry["rows"]:
-            yield Fault(where=name, what=f"has {dataset.shard(name).num_rows} rows instead of {entry['rows']}")
+        with closing(Shard(path)) as shard:
+            if shard.num_rows != entry["rows"]:
+                yield Fault(where=name, what=f"has {shard.num_rows} rows instead of {entry['rows']}")
     except DatasetError as error:
         yield Fault(where=name, what=str(error))
 
 
-def _check_clip(dataset: Dataset, clip: Clip) -> Iterator[Fault]:
-    shard = dataset.shard(clip.shard)
+def _check_clip(shard: Shard, clip: Clip) -> Iterator[Fault]:
     if clip.row_group >= shard.num_row_groups or shard.clip_id(clip.row_group) != clip.clip_id:
         yield Fault(where=clip.clip_id, what=f"is not row group {clip.row_group} of {clip.shard}")
         return
@@ -103,3 +123,8 @@ def _check_clip(dataset: Dataset, clip: Clip) -> Iterator[Fault]:
     num_samples = shard.read(clip.row_group, "pcm").size if "pcm" in shard.columns else 0
     if num_samples != SAMPLES_PER_FRAME * clip.num_frames:
         yield Fault(where=clip.clip_id, what=f"has {num_samples} samples, not 640 x {clip.num_frames}")
+
+
+def _check_picture(shard: Shard, clip: Clip, decode: Decoder) -> Iterator[Fault]:
+    if decode(shard.read(clip.row_group, "latent", 0, 1)) < FLAT:
+        yield Fault(where=clip.clip_id, what="decodes to a flat picture")

@@ -29,8 +29,8 @@ def test_a_commit_comes_back_as_it_went(tmp_path: Path):
 def test_a_unit_without_rows_commits_too(tmp_path: Path):
     log = CommitLog(tmp_path)
     assert log.add(_commit(receipts={}))
-    assert log.has("score", "u1")
-    assert next(iter(log.load("score"))).file is None
+    [commit] = log.load("score")
+    assert (commit.unit, commit.receipts, commit.file) == ("u1", {}, None)
 
 
 def test_the_first_attempt_stands(tmp_path: Path):
@@ -38,6 +38,21 @@ def test_the_first_attempt_stands(tmp_path: Path):
     assert log.add(_commit(costs={"faces": 1.0})) is True
     assert log.add(_commit(costs={"faces": 2.0})) is False
     assert [commit.costs for commit in log.load("score")] == [{"faces": 1.0}]
+
+
+@pytest.mark.parametrize("num_before", [0, 1, 2])
+def test_a_later_attempt_stands_where_it_is_asked_to(tmp_path: Path, num_before: int):
+    """A probe is tried again on a file that could not be read, under the unit id that it had."""
+    log = CommitLog(tmp_path)
+    for _ in range(num_before):
+        log.add(_commit(receipts={"item": {"outcome": "unavailable"}}, costs={"probe": 1.0}))
+    log.add(_commit("u2"))
+    assert log.add(_commit(receipts={"item": {"outcome": "ok"}}, costs={"probe": 2.0}), replace=True) is True
+    found = {commit.unit: commit for commit in log.load("score")}
+    assert sorted(found) == ["u1", "u2"]
+    assert (found["u1"].receipts, found["u1"].costs) == ({"item": {"outcome": "ok"}}, {"probe": 2.0})
+    assert log.add(_commit(costs={"probe": 3.0})) is False
+    assert sorted(path.name for path in (tmp_path / "work" / "commits" / "score").iterdir()) == ["u1.json", "u2.json"]
 
 
 def test_commits_are_told_apart_by_phase_and_fingerprint_and_come_in_order(tmp_path: Path):
@@ -53,8 +68,7 @@ def test_commits_are_told_apart_by_phase_and_fingerprint_and_come_in_order(tmp_p
     assert [c.unit for c in log.load("score", "f1")] == ["b", "c"]
     assert [c.unit for c in log.load("score", "f3")] == []
     assert [c.unit for c in log.load("encode")] == []
-    assert log.has("probe", "a")
-    assert not log.has("probe", "b")
+    assert [c.unit for c in log.load("probe")] == ["a"]
 
 
 def test_what_a_crash_leaves_behind_is_no_commit(tmp_path: Path):
@@ -62,8 +76,8 @@ def test_what_a_crash_leaves_behind_is_no_commit(tmp_path: Path):
     log.add(_commit("u1"))
     (tmp_path / "work" / "commits" / "score" / ".u2.json.0a1b2c3d.tmp").write_text('{"half', encoding="utf-8")
     assert [c.unit for c in log.load("score")] == ["u1"]
-    assert not log.has("score", "u2")
     assert log.add(_commit("u2")) is True
+    assert [c.unit for c in log.load("score")] == ["u1", "u2"]
 
 
 def test_a_damaged_commit_is_named(tmp_path: Path):

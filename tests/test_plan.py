@@ -1,6 +1,9 @@
 """The plan: which files there are, how long ones are cut, and the same units again after a stop."""
 
+import errno
 import itertools
+import json
+import os
 import random
 import shutil
 from collections.abc import Collection
@@ -13,6 +16,9 @@ import pytest
 from hs_data.manifests.errors import ConfigError, SourceError
 from hs_data.manifests.records import Video, pack, unpack
 from hs_data.manifests.sources import get_source, sources
+from hs_data.pipeline.config import Config, RunConfig
+from hs_data.pipeline.encode import encode_id
+from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.run.plan import PlanFile, chunks, list_inputs, score_items
 from hs_data.pipeline.run.units import Item, Unit, group
 
@@ -88,6 +94,31 @@ def test_linked_folders_are_followed(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
     assert _listed(tmp_path / "in") == ["link/one.mp4"]
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As root nothing is forbidden, so the refusal is made up."""
+    _touch(tmp_path, "a.mp4", "locked/b.mp4")
+    scandir = os.scandir
+
+    def refuse(path: str):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"locked: cannot be listed \(Permission denied\)"):
+        _listed(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_spelled_out(tmp_path: Path):
+    _touch(tmp_path, "a.mp4")
+    for name in (b"caf\xe9.mp4", b"\xff\xfe.mkv"):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
+    items = list_inputs(FOLDER, tmp_path, limit=None, shard=None)
+    assert [item["path"] for item in items] == ["a.mp4", "caf\\xe9.mp4", "\\xff\\xfe.mkv"]
+    assert [item["size_bytes"] for item in items] == [5, 0, 0], "the probe finds no such file and says so"
+    assert json.dumps(items, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize("marker", ["dataset.json", "work/plan/probe.json"], ids=["finished", "under_way"])
@@ -228,11 +259,40 @@ def test_each_content_is_scored_once_and_refused_files_not_at_all():
         "i-copy": _probed("v1"),
         "i-bad": {"outcome": "not_media", "detail": "no"},
     }
-    items = score_items(inputs, probed, chunk_s=600.0)
+    items = score_items(inputs, probed, Config())
     assert [(i["id"], i["path"], i["identity"], i["start_frame"], i["end_frame"], i["seconds"]) for i in items] == [
         ("v1-0", "a.mp4", None, 0, 250, 10.0),
         ("v2-0", "b.mp4", "Ann", 0, 100, 4.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("decode", "timeouts_s"),
+    [(DecodeConfig(), [100.0, 40.0]), (DecodeConfig(min_timeout_s=50.0, timeout_factor=8.0), [80.0, 50.0])],
+)
+def test_a_stretch_says_how_long_its_decoding_may_take(decode: DecodeConfig, timeouts_s: list[float]):
+    probed = {"i-a": _probed("v1", 250), "i-b": _probed("v2", 100)}
+    items = score_items([_input("a"), _input("b")], probed, Config(decode=decode))
+    assert [item["timeout_s"] for item in items] == timeouts_s
+
+
+def test_a_long_file_is_scored_in_chunks():
+    video = pack(_video(25 * 100, [Fraction(n) for n in range(0, 100, 2)]))
+    probed = {"i-a": {"outcome": "ok", "video_id": "v1", "video": video}}
+    items = score_items([_input("a")], probed, Config(run=RunConfig(chunk_s=30.0)))
+    assert [(item["id"], item["seconds"], item["timeout_s"]) for item in items] == [
+        ("v1-0", 30.0, 300.0),
+        ("v1-750", 30.0, 300.0),
+        ("v1-1500", 40.0, 400.0),
+    ]
+
+
+@pytest.mark.parametrize(("size_bytes", "timeout_s"), [(0, 30.0), (150_000_000, 30.0), (1_000_000_000, 200.0)])
+def test_a_probe_may_take_as_long_as_its_file_is_large(tmp_path: Path, size_bytes: int, timeout_s: float):
+    with (tmp_path / "a.mp4").open("wb") as file:
+        file.truncate(size_bytes)
+    [item] = list_inputs(FOLDER, tmp_path, limit=None, shard=None)
+    assert (item["size_bytes"], item["timeout_s"]) == (size_bytes, timeout_s)
 
 
 def test_a_probe_survives_being_written_down():
@@ -244,7 +304,7 @@ def test_a_probe_survives_being_written_down():
 
 
 def _items(*seconds: float, prefix: str = "i") -> list[Item]:
-    return [{"id": f"{prefix}{n}", "path": f"{n}.mp4", "seconds": s} for n, s in enumerate(seconds)]
+    return [{"id": f"{prefix}{n}", "path": f"{n}.mp4", "seconds": s, "timeout_s": 30.0} for n, s in enumerate(seconds)]
 
 
 @pytest.mark.parametrize(
@@ -295,12 +355,14 @@ def test_the_same_items_give_the_same_units_anywhere(tmp_path: Path):
     assert len({unit.unit_id for unit in left}) == 4
 
 
-def test_units_are_told_apart_by_fingerprint_phase_items_and_lead(tmp_path: Path):
+def test_units_are_told_apart_by_fingerprint_phase_and_ids_of_items_only(tmp_path: Path):
     [plain] = _plan(tmp_path / "a", _items(1.0))
     [other] = _plan(tmp_path / "b", _items(1.0), fingerprint="g")
-    [moved] = _plan(tmp_path / "c", [{**item, "lead": 2.0} for item in _items(1.0)])
+    [moved] = _plan(tmp_path / "c", _items(1.0, prefix="j"))
     encode = Unit.of("encode", "f", _items(1.0))
     assert len({plain.unit_id, other.unit_id, moved.unit_id, encode.unit_id}) == 4
+    [same] = _plan(tmp_path / "d", [{**item, "lead": 2.0, "timeout_s": 99.0} for item in _items(1.0)])
+    assert same.unit_id == plain.unit_id
 
 
 def test_a_stopped_run_goes_on_with_the_same_units(tmp_path: Path):
@@ -328,16 +390,47 @@ def test_a_unit_that_lost_an_item_is_planned_anew(tmp_path: Path):
     assert _ids(again) == [["i0", "i1"], ["i4", "i5"], ["i3"]]
 
 
-@pytest.mark.parametrize("change", ["fingerprint", "lead"])
-def test_what_is_to_be_done_otherwise_is_planned_anew(tmp_path: Path, change: str):
-    items = [{**item, "lead": 1.0} for item in _items(*[4.0] * 4)]
-    before = _plan(tmp_path, items)
-    if change == "lead":
-        after = _plan(tmp_path, [{**item, "lead": 2.0} for item in items])
-    else:
-        after = _plan(tmp_path, items, fingerprint="g")
+def test_what_is_to_be_done_with_other_settings_is_planned_anew(tmp_path: Path):
+    items = _items(*[4.0] * 4)
+    before, after = _plan(tmp_path, items), _plan(tmp_path, items, fingerprint="g")
     assert _ids(after) == _ids(before)
     assert not {unit.unit_id for unit in before} & {unit.unit_id for unit in after}
+
+
+def _encode_items(leads: list[float | None]) -> list[Item]:
+    names = [f"clip{number}" for number in range(len(leads))]
+    return [
+        {"id": encode_id(name, lead), "clip_id": name, "path": "v.mp4", "seconds": 4.0, "lead": lead}
+        for name, lead in zip(names, leads, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lead", "item_id"),
+    [
+        (None, "c+0"),
+        (0.0, "c+0"),
+        (0.0007, "c+0"),
+        (1.0, "c+640"),
+        (-1.0, "c-640"),
+        (2.5, "c+1600"),
+        (-0.001, "c-1"),
+    ],
+)
+def test_what_is_stored_of_a_clip_is_named_by_the_samples_that_its_sound_moves(lead: float | None, item_id: str):
+    assert encode_id("c", lead) == item_id
+
+
+def test_a_clip_whose_sound_moves_otherwise_is_planned_anew_and_the_rest_is_not(tmp_path: Path):
+    leads: list[float | None] = [1.0, None, 2.0, None]
+    before = _plan(tmp_path, _encode_items(leads))
+    assert _ids(before) == [["clip0+640", "clip1+0"], ["clip2+1280", "clip3+0"]]
+    after = _plan(tmp_path, _encode_items([1.0, None, -2.0, None]))
+    assert after[0].unit_id == before[0].unit_id
+    assert _ids(after) == [["clip0+640", "clip1+0"], ["clip2-1280", "clip3+0"]]
+    assert after[1].unit_id != before[1].unit_id
+    finer = _plan(tmp_path / "other", _encode_items([1.0004, None, 2.0, None]))
+    assert finer[0].unit_id == before[0].unit_id, "moved by the same samples"
 
 
 def test_a_planned_unit_takes_what_is_known_of_its_items_today(tmp_path: Path):

@@ -30,6 +30,7 @@ GOOD: dict[str, Any] = {
     "pitch_p95_deg": 10.0,
     "num_faces": 1,
     "motion": 1.0,
+    "missing_share": 0.0,
     "sharpness": 100.0,
     "brightness": 120.0,
     "padded_audio_s": 0.0,
@@ -109,6 +110,38 @@ def test_the_audio_offset_is_judged_both_ways(lead: float):
     assert (row["reason"], row["value"]) == ("offset_out_of_range", lead)
 
 
+def test_the_audio_offset_alone_is_judged_both_ways():
+    assert [rule.column for rule in RULES if rule.side == "max_either_way"] == ["audio_lead_frames"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.side == "max"], ids=lambda rule: rule.limit)
+def test_a_value_far_below_an_upper_limit_drops_nothing(rule: Rule):
+    """Leakage minus its floor is below 0 by chance; that is no leak."""
+    limit = getattr(ALL_ON, rule.limit)
+    [row, *_] = _judge({**(SILENT if rule.clips == "silent" else {}), rule.column.format(policy="highsync"): -2 * limit}, *[{}] * 19)
+    names = [failure["reason"] for failure in row["failures"] if failure["threshold"] == limit]
+    assert rule.reason not in names
+
+
+@pytest.mark.parametrize(("leakage", "reason"), [(-0.9, None), (-0.31, None), (0.29, None), (0.31, "crop_leaks")])
+def test_leakage_below_zero_drops_nothing(leakage: float, reason: str | None):
+    [row] = _judge({"leakage_highsync": leakage})
+    assert row["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("num_stale", "num_frames", "verdict"), [(0, 100, "kept"), (1, 100, "kept"), (2, 100, "dropped"), (1, 75, "dropped")]
+)
+def test_a_clip_with_more_than_one_damaged_frame_in_a_hundred_is_dropped(num_stale: int, num_frames: int, verdict: str):
+    share = num_stale / num_frames
+    [row] = _judge({"missing_share": share, "num_frames": num_frames}, config=SelectConfig())
+    assert row["verdict"] == verdict
+    if verdict == "dropped":
+        assert (row["reason"], row["threshold"]) == ("frame_count_mismatch", 0.01)
+        assert row["value"] == pytest.approx(share, rel=1e-6)
+    assert _kept(_judge({"missing_share": share}, config=SelectConfig(max_missing_share=0.5))) == [True]
+
+
 def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():
     settings = {field.name for field in dataclasses.fields(SelectConfig)}
     for rule in RULES:
@@ -133,6 +166,7 @@ def test_a_rule_is_off_by_default_where_its_limit_is_zero(column: str, value: fl
 def test_all_failures_are_stored_in_the_order_of_the_rules():
     everything = {
         "duration_s": 1.0,
+        "missing_share": 0.5,
         "height_ratio": 3.0,
         "face_height_p5_px": 10.0,
         "outside_share_highsync": 0.9,

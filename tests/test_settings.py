@@ -172,6 +172,14 @@ def test_a_wrong_value_is_refused_with_its_key(table: dict, message: str):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["inf", "+inf", "-inf", "nan", "1e999"])
+@pytest.mark.parametrize("key", ["faces.threshold", "limit"])
+def test_a_number_that_cannot_be_written_down_is_refused(key: str, text: str):
+    table = settings.parse_assignments([f"{key}={text}"])
+    with pytest.raises(ConfigError, match=f"^{key}: .* give a finite one$"):
+        settings.build(Outer, table)
+
+
 @pytest.mark.parametrize("nothing", [None, ""], ids=["none", "empty"])
 def test_an_optional_value_can_be_switched_off(nothing: object):
     assert settings.build(Outer, {"limit": nothing}).limit is None
@@ -311,6 +319,18 @@ def test_an_unknown_preset_names_those_there_are():
         ("tracks.min_iou=0.4", True, True),
         ("quality.every_frames=2", True, True),
         ("run.chunk_s=100", True, True),
+        # How long a decode may take changes nothing; with what it is done, all.
+        ("decode.min_timeout_s=1", False, False),
+        ("decode.timeout_factor=1", False, False),
+        ("decode.backend=decord", True, True),
+        # How a lead is measured is in the scores; what is done about it is in the shards only.
+        ("sync.correct=false", False, True),
+        ("sync.min_confidence=0.9", False, True),
+        ("sync.dead_band_frames=3", False, True),
+        ("sync.max_residual_ms=200", False, True),
+        ("sync.max_shift_frames=12", True, True),
+        ("sync.window_s=4", True, True),
+        ("crop.smooth_frames=1", True, True),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -321,3 +341,11 @@ def test_fingerprints_change_with_what_they_stand_for_and_with_nothing_else(word
     assert changed != plain
     assert (plain.score_fingerprint() != changed.score_fingerprint()) is scores
     assert (plain.encode_fingerprint() != changed.encode_fingerprint()) is shards
+
+
+def test_there_is_no_setting_for_the_size_of_a_crop():
+    """It is that of the codec."""
+    from hs_data.pipeline.config import Config
+
+    with pytest.raises(ConfigError, match=r"^crop\.size: no such setting"):
+        settings.build(Config, {"crop": {"size": 256}})

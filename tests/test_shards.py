@@ -1,6 +1,7 @@
 """Shards: what goes in comes out, mapped where that is provably right, through Parquet everywhere else."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,24 @@ def test_what_is_mapped_is_neither_copied_nor_writable(shard):
     read = opened.read(0, "pcm")
     assert not read.flags.owndata
     assert not read.flags.writeable
+
+
+def test_a_shard_that_is_closed_holds_no_file_open_and_its_views_stay(tmp_path: Path):
+    clips = _write(tmp_path / "s.parquet", SMALL)
+    path = str(tmp_path / "s.parquet")
+
+    def num_open() -> int:
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        return sum(os.path.realpath(link) == path for link in links)
+
+    before = num_open()
+    shard = Shard(tmp_path / "s.parquet")
+    assert num_open() > before
+    view = shard.read(1, "pcm")
+    shard.close()
+    np.testing.assert_array_equal(view, clips[1]["pcm"])
+    del shard, view
+    assert num_open() == before == 0
 
 
 def test_a_shard_knows_its_clips_and_its_contract(shard):

@@ -13,19 +13,23 @@ from hs_data.pipeline.run import supervise
 from hs_data.pipeline.run.beat import Beat
 from hs_data.pipeline.run.pools import Event
 from hs_data.pipeline.run.supervise import Limits, Quarantine, Supervisor
-from hs_data.pipeline.run.units import Item, Unit
+from hs_data.pipeline.run.units import Item, Phase, Unit
 from hs_data.pipeline.run.work import Done
 
-LIMITS = Limits(min_timeout_s=30.0, timeout_factor=10.0, recycle_mb=3000.0)
+LIMITS = Limits(recycle_mb=3000.0)
 TRACE = "File decode.py, line 1 in frames\n"
 
 
-def _item(name: str, seconds: float = 1.0) -> Item:
-    return {"id": name, "path": f"{name}.mp4", "seconds": seconds}
+def _item(name: str, timeout_s: float = 30.0) -> Item:
+    return {"id": name, "path": f"{name}.mp4", "seconds": 1.0, "timeout_s": timeout_s}
 
 
-def _unit(*names: str) -> Unit:
-    return Unit.of("score", "f", [_item(name) for name in names])
+def _unit(*names: str, phase: Phase = "score", fingerprint: str = "f", timeout_s: float = 30.0) -> Unit:
+    return Unit.of(phase, fingerprint, [_item(name, timeout_s) for name in names])
+
+
+def _again(phase: str, name: str) -> str:
+    return f"; remove work/quarantine/{phase}/{name}.json to try again"
 
 
 class FakePool:
@@ -129,11 +133,11 @@ def _run(
     units: Iterable[Unit],
     script: dict[str, Callable[[int], str]],
     *,
-    limits: Limits = LIMITS,
     memory_mb: float = 100.0,
     num_workers: int = 2,
 ) -> Run:
     """Run the units; `script` maps an item to what happens at its n-th try, and what is not named is fine."""
+    units = list(units)
     pool = FakePool(dataset, lambda name, number: script.get(name, lambda _: "ok")(number), num_workers)
     pool.memory_mb = memory_mb
     finished: Counter[str] = Counter()
@@ -144,8 +148,8 @@ def _run(
         if done is None:
             aside.update(item["id"] for item in unit.items)
 
-    Supervisor(pool, dataset, limits=limits, finished=report).run(list(units))
-    set_aside = Quarantine(dataset).load("score")
+    Supervisor(pool, dataset, limits=LIMITS, finished=report).run(units)
+    set_aside = Quarantine(dataset).load(units[0].phase if units else "score", "f")
     assert set(aside) == set(set_aside)
     assert set(finished.values()) <= {1}, "an item was reported twice"
     assert set(pool.done) | set(set_aside) == set(finished)
@@ -185,7 +189,7 @@ def test_an_item_that_kills_twice_is_set_aside_and_costs_only_itself(tmp_path: P
     assert set(run.set_aside) == {bad}
     entry = run.set_aside[bad]
     assert (entry["reason"], entry["path"], entry["trace"]) == ("internal_error", f"{bad}.mp4", "")
-    assert entry["detail"] == "killed its worker 2 times"
+    assert entry["detail"] == "killed its worker 2 times" + _again("score", bad)
     assert run.pool.tries[bad] == 2
 
 
@@ -211,9 +215,43 @@ def test_a_stalled_decode_is_set_aside_at_once(tmp_path: Path, bad: str):
     assert set(run.pool.done) == ALL - {bad}
     assert set(run.set_aside) == {bad}
     assert run.set_aside[bad]["reason"] == "decode_timeout"
-    assert run.set_aside[bad]["detail"] == "no frame within 30 s or 10 x its length"
+    assert run.set_aside[bad]["detail"] == "decoding took more than 30 s" + _again("score", bad)
     assert run.set_aside[bad]["trace"] == TRACE
     assert run.pool.tries[bad] == 1
+
+
+STALLS = {
+    "first": ("a", [("a", "b", "c"), ("a",), ("b", "c")]),
+    "last": ("c", [("a", "b", "c"), ("c",), ("a", "b")]),
+}
+
+
+@pytest.mark.parametrize(("bad", "units"), STALLS.values(), ids=STALLS)
+def test_a_stalled_decode_of_an_encode_is_set_aside_only_when_it_is_alone(
+    tmp_path: Path, bad: str, units: list[tuple[str, ...]]
+):
+    unit = _unit("a", "b", "c", phase="encode", timeout_s=45.0)
+    run = _run(tmp_path, [unit], {bad: _always("stall")}, num_workers=1)
+    assert run.pool.units == units
+    assert set(run.pool.done) == {"a", "b", "c"} - {bad}
+    assert set(run.set_aside) == {bad}
+    entry = run.set_aside[bad]
+    assert (entry["reason"], entry["trace"]) == ("decode_timeout", TRACE)
+    assert entry["detail"] == "decoding took more than 45 s" + _again("encode", bad)
+    assert run.pool.tries[bad] == 2
+
+
+def test_a_clip_that_only_stalled_beside_others_is_encoded(tmp_path: Path):
+    """The run of clips stalled while it was waited for; alone it is done."""
+    run = _run(tmp_path, [_unit("a", "b", "c", phase="encode")], {"b": _times(1, "stall")}, num_workers=1)
+    assert run.set_aside == {}
+    assert run.pool.units == [("a", "b", "c"), ("b",), ("a", "c")]
+    assert set(run.pool.done) == {"a", "b", "c"}
+
+
+def test_a_clip_that_is_alone_and_stalls_is_set_aside_at_once(tmp_path: Path):
+    run = _run(tmp_path, [_unit("a", phase="encode"), _unit("b", phase="encode")], {"a": _always("stall")})
+    assert (set(run.set_aside), run.pool.done, run.pool.tries["a"]) == ({"a"}, ["b"], 1)
 
 
 def test_an_old_stall_does_not_speak_for_a_later_death(tmp_path: Path):
@@ -245,7 +283,7 @@ def test_a_fatal_failure_ends_the_run_with_its_words(tmp_path: Path):
 def test_workers_that_die_before_they_begin_end_the_run(tmp_path: Path):
     with pytest.raises(HsDataError, match="workers fail before they begin"):
         _run(tmp_path, UNITS, {"a": _always("die early")})
-    assert Quarantine(tmp_path).load("score") == {}
+    assert Quarantine(tmp_path).load("score", "f") == {}
 
 
 def test_a_worker_that_dies_twice_before_it_begins_is_forgiven(tmp_path: Path):
@@ -256,8 +294,7 @@ def test_a_worker_that_dies_twice_before_it_begins_is_forgiven(tmp_path: Path):
 
 def test_an_overdue_worker_is_killed_and_its_item_is_the_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervise, "GRACE_S", 0.01)
-    limits = Limits(min_timeout_s=0.01, timeout_factor=0.01, recycle_mb=3000.0)
-    run = _run(tmp_path, [_unit("a", "b", "c")], {"b": _always("hang")}, limits=limits)
+    run = _run(tmp_path, [_unit("a", "b", "c", timeout_s=0.01)], {"b": _always("hang")})
     assert len(run.pool.killed) == 2
     assert set(run.pool.done) == {"a", "c"}
     assert run.set_aside["b"]["reason"] == "internal_error"
@@ -265,15 +302,15 @@ def test_an_overdue_worker_is_killed_and_its_item_is_the_suspect(tmp_path: Path,
 
 def test_a_worker_that_hung_once_is_killed_and_the_item_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervise, "GRACE_S", 0.01)
-    limits = Limits(min_timeout_s=0.01, timeout_factor=0.01, recycle_mb=3000.0)
-    run = _run(tmp_path, UNITS, {"e": _times(1, "hang")}, limits=limits)
+    units = [_unit("a", "b", "c", timeout_s=0.01), _unit("d", timeout_s=0.01), _unit("e", "f", timeout_s=0.01)]
+    run = _run(tmp_path, units, {"e": _times(1, "hang")})
     assert len(run.pool.killed) == 1
     assert set(run.pool.done) == ALL
 
 
 def test_the_deadline_of_a_unit_is_that_of_all_its_items():
-    unit = Unit.of("score", "f", [_item("short", 1.0), _item("long", 100.0)])
-    assert LIMITS.deadline_s(unit) == supervise.GRACE_S + 30.0 + 1000.0
+    unit = Unit.of("score", "f", [_item("short", 30.0), _item("long", 1000.0)])
+    assert LIMITS.deadline_s(unit) == 120.0 + 30.0 + 1000.0
 
 
 @pytest.mark.parametrize(("memory_mb", "num_recycled"), [(2999.0, 0), (3000.0, 0), (3001.0, 3)])
@@ -285,10 +322,32 @@ def test_a_worker_that_has_grown_too_large_is_replaced(tmp_path: Path, memory_mb
 
 def test_the_quarantine_is_kept_by_phase_and_an_item_without_its_file_is_free(tmp_path: Path):
     quarantine = Quarantine(tmp_path)
-    quarantine.add("score", _item("a"), reason="decode_timeout", detail="d", trace="t")
-    quarantine.add("encode", _item("b"), reason="internal_error", detail="d", trace="")
-    assert set(quarantine.load("score")) == {"a"}
-    assert set(quarantine.load("encode")) == {"b"}
-    assert quarantine.load("probe") == {}
-    (tmp_path / "work" / "quarantine" / "score" / "a.json").unlink()
-    assert quarantine.load("score") == {}
+    quarantine.add(_unit("a", "z"), _item("a"), reason="decode_timeout", detail="d", trace="t")
+    quarantine.add(_unit("b", phase="encode"), _item("b"), reason="internal_error", detail="d", trace="")
+    assert set(quarantine.load("score", "f")) == {"a"}
+    assert set(quarantine.load("encode", "f")) == {"b"}
+    assert quarantine.load("probe", "f") == {}
+    path = tmp_path / quarantine.load("score", "f")["a"]["detail"].split()[2]
+    assert path == tmp_path / "work" / "quarantine" / "score" / "a.json"
+    path.unlink()
+    assert quarantine.load("score", "f") == {}
+
+
+def test_what_was_set_aside_under_other_settings_is_tried_again(tmp_path: Path):
+    quarantine = Quarantine(tmp_path)
+    quarantine.add(_unit("a"), _item("a"), reason="decode_timeout", detail="d", trace="t")
+    quarantine.add(_unit("b", fingerprint="g"), _item("b"), reason="decode_timeout", detail="d", trace="t")
+    assert set(quarantine.load("score", "f")) == {"a"}
+    assert set(quarantine.load("score", "g")) == {"b"}
+    assert quarantine.load("score", "h") == {}
+    assert quarantine.load("score", "f")["a"] == {
+        "id": "a",
+        "path": "a.mp4",
+        "reason": "decode_timeout",
+        "detail": "d" + _again("score", "a"),
+        "trace": "t",
+        "fingerprint": "f",
+    }
+    quarantine.add(_unit("a", fingerprint="g"), _item("a"), reason="internal_error", detail="d", trace="")
+    assert quarantine.load("score", "f") == {}
+    assert set(quarantine.load("score", "g")) == {"a", "b"}

@@ -74,6 +74,24 @@ def test_the_curve_sees_an_edit():
     assert len(edited.curve) == 16  # windows of 5 s, 1 s apart
 
 
+@pytest.mark.parametrize("kind", ["silence", "still_mouth"])
+def test_windows_without_information_are_left_out_of_the_curve(kind):
+    """Else each would say -15, and a pause in the middle would look like an edit."""
+    opening, pcm = talk(30)
+    opening, pcm = opening.copy(), pcm.copy()
+    if kind == "silence":
+        pcm[10 * RATE : 20 * RATE] = 0
+    else:
+        opening[10 * FPS : 20 * FPS] = opening[10 * FPS]
+    found = estimate(opening, pcm, SyncConfig())
+    whole = estimate(*talk(30), SyncConfig())
+    assert len(whole.curve) == 26  # windows of 5 s, 1 s apart
+    # Those from 10 s to 15 s hold nothing; the bands reach a second beyond.
+    assert 20 <= len(found.curve) <= 24
+    assert np.abs(found.curve).max() < 2
+    assert found.spread_frames == pytest.approx(whole.spread_frames, abs=0.2)
+
+
 def test_confidence_tells_own_sound_from_foreign():
     opening, pcm = talk()
     own, foreign = estimate(opening, pcm, SyncConfig()), estimate(opening, talk(seed=1)[1], SyncConfig())

@@ -1,6 +1,7 @@
 """Verify: a sound dataset has no fault, and each damage is found and placed."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION,
 from hs_data.manifests.shards import ShardWriter
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
+from hs_data.pipeline.run import finalize
 
 COLUMNS = {name: FRAME_COLUMNS[name] for name in ("latent", "pcm", "crop")}
 SHARDS = {"shards/a.parquet": {"clip-a0": 3, "clip-a1": 5}, "shards/b.parquet": {"clip-b0": 4}}
@@ -259,6 +261,107 @@ def test_as_many_clips_are_decoded_as_asked_for(dataset: Path, asked: int, decod
     seen: list[np.ndarray] = []
     _faults(dataset, decode=lambda latents: seen.append(latents) or 30.0, num_decoded=asked)
     assert len(seen) == decoded
+
+
+@pytest.mark.parametrize("spoilt", ["row_group", "latent"])
+def test_a_clip_with_a_fault_is_not_decoded(dataset: Path, spoilt: str):
+    """Its place may not exist at all."""
+    if spoilt == "row_group":
+        rows = _rows()
+        rows[1]["row_group"] = 7
+        _write_tables(dataset, rows)
+    else:
+
+        def spoil(clip_id: str, arrays: dict[str, np.ndarray]) -> None:
+            if clip_id == "clip-a1":
+                arrays["latent"][0, 0, 0, 0] = np.nan
+
+        _write_shard(dataset, "shards/a.parquet", spoil)
+        _write_index(dataset)
+    seen: list[np.ndarray] = []
+    faults = _faults(dataset, decode=lambda latents: seen.append(latents) or 0.5, num_decoded=3)
+    what = "is not row group 7 of shards/a.parquet" if spoilt == "row_group" else "latent is not finite"
+    flat = [Fault(where=name, what="decodes to a flat picture") for name in ("clip-a0", "clip-b0")]
+    assert faults == [flat[0], Fault(where="clip-a1", what=what), flat[1]]
+    assert len(seen) == 2
+
+
+def test_one_shard_at_a_time_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Datasets have thousands, more than a process may hold open."""
+    names = [f"shards/{number:02}.parquet" for number in range(12)]
+    rows, entries = [], []
+    for number, name in enumerate(names):
+        monkeypatch.setitem(SHARDS, name, {f"clip-{number}": 2})
+        _write_shard(tmp_path, name)
+        rows.append(_clip_row(f"clip-{number}", 2, verdict="kept", shard=name, row_group=0))
+        size = (tmp_path / name).stat().st_size
+        entries.append({"path": name, "sha256": sha256_file(tmp_path / name), "bytes": size, "rows": 2})
+    _write_tables(tmp_path, rows)
+    counts = {"inputs": 2, "candidates": 12, "kept": 12, "dropped": 0, "errors": 0, "encoded": 12}
+    _write_index_with(tmp_path, {"schema_version": SCHEMA_VERSION, "counts": counts}, entries)
+    seen: list[set[str]] = []
+
+    def decode(latents: np.ndarray) -> float:
+        found = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
+        seen.append({Path(path).name for path in found if path.startswith(str(tmp_path / "shards"))})
+        return 30.0
+
+    assert _faults(tmp_path, decode=decode, num_decoded=12) == []
+    assert seen == [{Path(name).name} for name in names]
+
+
+# --- tables
+
+
+def _hash_tables(root: Path) -> None:
+    index = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+    tables = {name: sha256_file(root / name) for name in ("clips.parquet", "videos.parquet")}
+    (root / "dataset.json").write_text(json.dumps({**index, "tables": tables}), encoding="utf-8")
+
+
+def test_tables_with_the_hashes_of_the_index_are_sound(dataset: Path):
+    _hash_tables(dataset)
+    assert _faults(dataset) == []
+
+
+@pytest.mark.parametrize("name", ["clips.parquet", "videos.parquet"])
+def test_a_table_that_was_written_again_is_found(dataset: Path, name: str):
+    """The rows are the same, so that nothing else tells."""
+    _hash_tables(dataset)
+    pq.write_table(pq.read_table(dataset / name), dataset / name, compression="gzip")
+    assert _faults(dataset) == [Fault(where=name, what="has another sha256 than dataset.json says")]
+
+
+@pytest.mark.parametrize("name", ["clips.parquet", "videos.parquet"])
+@pytest.mark.parametrize(
+    ("content", "what"), [(None, "is missing"), (b"PAR1 no", "has another sha256 than dataset.json says")]
+)
+def test_a_table_that_cannot_be_read_is_told_before_the_check_ends(
+    dataset: Path, name: str, content: bytes | None, what: str
+):
+    _hash_tables(dataset)
+    (dataset / name).unlink()
+    if content is not None:
+        (dataset / name).write_bytes(content)
+    faults = verify(open_dataset(dataset))
+    assert next(faults) == Fault(where=name, what=what)
+    with pytest.raises(DatasetError, match=f"{name}: cannot be read"):
+        list(faults)
+
+
+def test_the_hashes_of_finalize_are_those_that_are_checked(dataset: Path):
+    assert not finalize.tables_are_whole(dataset), "the index names no hashes"
+    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    _write_index_with(dataset, {**index, "tables": finalize.hash_tables(dataset)}, index["shards"])
+    assert finalize.tables_are_whole(dataset)
+    assert _faults(dataset) == []
+    rows = _rows()
+    rows[3]["reason"] = "too_short"
+    _write_tables(dataset, rows)
+    assert not finalize.tables_are_whole(dataset)
+    assert _faults(dataset) == [Fault(where="clips.parquet", what="has another sha256 than dataset.json says")]
+    (dataset / "clips.parquet").unlink()
+    assert not finalize.tables_are_whole(dataset)
 
 
 # --- opening
