@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import random
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from processes import build_command, kill_all, start
 
 def contents(dataset: Path) -> dict[str, str]:
     """Return the hash of every file that makes the dataset."""
-    paths = [*dataset.glob("*.parquet"), *dataset.glob("shards/*"), dataset / "dataset.json"]
+    paths = [*dataset.glob("*.parquet"), *dataset.glob("shards/[!.]*"), dataset / "dataset.json"]
     return {p.relative_to(dataset).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
 
 
@@ -48,6 +49,7 @@ def main() -> None:
         if not same:
             one, two = contents(whole), contents(broken)
             print("differ:", sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name)))
+            sys.exit(1)
 
 
 if __name__ == "__main__":

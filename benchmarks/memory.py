@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import statistics
+import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 from processes import MEDIA, WEIGHTS, start, watch_memory
 
 TALL = "bytedance__LatentSync__assets_demo1_video_first6s.mp4"
+MOST_MB = 1500
 SMALL = "derived__dev_base.mp4"
 
 
@@ -56,6 +58,8 @@ def measure(title: str, videos: Path, dataset: Path) -> None:
         f"{title}: peak {max(series):.0f} MB, second tenth {early:.0f} MB, last tenth {late:.0f} MB, {len(series)} s",
         flush=True,
     )
+    if max(series) > MOST_MB:
+        sys.exit(f"above {MOST_MB} MB")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ SCRIPTS = (
     ("cost.py",),
     ("kill.py", "--executor", "local", "--kills", "20"),
     ("kill.py", "--executor", "ray", "--kills", "20"),
+    ("codec.py",),
     ("leakage.py",),
     ("memory.py",),
 )
