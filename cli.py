@@ -225,9 +225,12 @@ def doctor(set_: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: 
     """Check this machine: decoders on tiny clips made on the spot, packages, GPU, disk, Ray, models."""
     from .pipeline.doctor import examine  # noqa: PLC0415
 
-    rows = [vars(finding) for finding in examine(set_)]
-    _emit(rows, as_json)
-    raise typer.Exit(0 if all(row["state"] != "missing" for row in rows) else 1)
+    findings = list(examine(set_))
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        print(*findings, sep="\n")  # noqa: T201 - data
+    raise typer.Exit(0 if all(finding.state != "missing" for finding in findings) else 1)
 
 
 def _console(*, stderr: bool = True) -> "Console":

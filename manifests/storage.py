@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import Any
 from .errors import DatasetError
 
 CHUNK_BYTES = 1 << 20
+ABANDONED_S = 24 * 3600
+"""No unit takes a day; a temporary file that old has no writer."""
 
 
 def sha256_file(path: Path) -> str:
@@ -90,6 +93,16 @@ def create_if_absent(path: Path, write: Callable[[Path], None]) -> bool:
         return True
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that killed writers left in a folder; recent ones may belong to a writer that lives."""
+    for path in folder.glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # its writer has just finished
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -41,9 +42,13 @@ class Finding:
     """`absent`: hs-data does without it. `missing`: something that is asked for cannot work."""
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.what:<20} {self.detail}"
+
 
 def examine(assignments: Sequence[str]) -> Iterator[Finding]:
     """Try everything and yield what was found; nothing is downloaded and nothing left behind."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors only; the AV1 encoder writes past every logger
     yield from _packages()
     yield from _decoders()
     yield _gpu()
@@ -93,6 +98,7 @@ def _draw(path: Path, encoder: str) -> None:
         stream.width = stream.height = SIDE_PX
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, 25)
+        stream.options = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
         for number in range(NUM_FRAMES):
             picture = np.full((SIDE_PX, SIDE_PX, 3), GREY_STEP * (1 + number), np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -118,7 +118,9 @@ def test_the_audio_offset_alone_is_judged_both_ways():
 def test_a_value_far_below_an_upper_limit_drops_nothing(rule: Rule):
     """Leakage minus its floor is below 0 by chance; that is no leak."""
     limit = getattr(ALL_ON, rule.limit)
-    [row, *_] = _judge({**(SILENT if rule.clips == "silent" else {}), rule.column.format(policy="highsync"): -2 * limit}, *[{}] * 19)
+    [row, *_] = _judge(
+        {**(SILENT if rule.clips == "silent" else {}), rule.column.format(policy="highsync"): -2 * limit}, *[{}] * 19
+    )
     names = [failure["reason"] for failure in row["failures"] if failure["threshold"] == limit]
     assert rule.reason not in names
 
@@ -130,7 +132,8 @@ def test_leakage_below_zero_drops_nothing(leakage: float, reason: str | None):
 
 
 @pytest.mark.parametrize(
-    ("num_stale", "num_frames", "verdict"), [(0, 100, "kept"), (1, 100, "kept"), (2, 100, "dropped"), (1, 75, "dropped")]
+    ("num_stale", "num_frames", "verdict"),
+    [(0, 100, "kept"), (1, 100, "kept"), (2, 100, "dropped"), (1, 75, "dropped")],
 )
 def test_a_clip_with_more_than_one_damaged_frame_in_a_hundred_is_dropped(num_stale: int, num_frames: int, verdict: str):
     share = num_stale / num_frames

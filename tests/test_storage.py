@@ -252,3 +252,13 @@ def test_a_file_is_hashed_whole(tmp_path: Path, size: int):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "f").write_bytes(content[:size])
     assert storage.sha256_file(tmp_path / "f") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_sweep_removes_only_what_no_writer_can_still_hold(tmp_path):
+    old, new, other = tmp_path / ".a.parquet.1.tmp", tmp_path / ".b.parquet.2.tmp", tmp_path / "c.parquet"
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+    os.utime(old, (1.0, 1.0))
+    os.utime(other, (1.0, 1.0))
+    storage.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, other.name]

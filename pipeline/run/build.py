@@ -13,7 +13,7 @@ from ...manifests import settings
 from ...manifests.errors import DatasetError
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
-from ...manifests.storage import digest, read_json
+from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
 from ..encode import encode_id
@@ -93,6 +93,8 @@ class Build:
             registry.require(name, config.models)  # before the first decode, not after an hour of it
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
+        for folder in ("shards", "work/scores"):
+            sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
         probed = self._phase("probe", inputs, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
         checked = {item: refuse_early(receipt, config) for item, receipt in probed.receipts.items()}
