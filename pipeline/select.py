@@ -177,7 +177,9 @@ def _apply(
     if rule.off_at_zero and threshold == 0:
         return
     values = _numbers(scores, rule.column.format(policy=policy))
-    beyond = values < threshold if rule.side == "min" else np.abs(values) > threshold
+    if rule.side == "max_either_way":
+        values = np.abs(values)
+    beyond = values < threshold if rule.side == "min" else values > threshold
     for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false
         failures[place].append(_failure(rule.reason, float(values[place]), threshold))
 

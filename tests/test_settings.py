@@ -324,7 +324,7 @@ def test_an_unknown_preset_names_those_there_are():
         ("decode.timeout_factor=1", False, False),
         ("decode.backend=decord", True, True),
         # How a lead is measured is in the scores; what is done about it is in the shards only.
-        ("sync.correct=false", False, True),
+        ("sync.correct=true", False, True),
         ("sync.min_confidence=0.9", False, True),
         ("sync.dead_band_frames=3", False, True),
         ("sync.max_residual_ms=200", False, True),

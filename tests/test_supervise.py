@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hs_data.manifests.errors import HsDataError
-from hs_data.pipeline.run import supervise
+from hs_data.pipeline.run import local_pool, supervise
 from hs_data.pipeline.run.beat import Beat
-from hs_data.pipeline.run.pools import Event
+from hs_data.pipeline.run.pools import WORKER_VARIABLES, Event, environment
 from hs_data.pipeline.run.supervise import Limits, Quarantine, Supervisor
 from hs_data.pipeline.run.units import Item, Phase, Unit
 from hs_data.pipeline.run.work import Done
@@ -351,3 +352,35 @@ def test_what_was_set_aside_under_other_settings_is_tried_again(tmp_path: Path):
     quarantine.add(_unit("a", fingerprint="g"), _item("a"), reason="internal_error", detail="d", trace="")
     assert quarantine.load("score", "f") == {}
     assert set(quarantine.load("score", "g")) == {"a", "b"}
+
+
+# --- the environment and the names of workers
+
+
+def test_a_worker_counts_one_thread_and_gives_memory_back():
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    assert {**dict.fromkeys(names, "1"), "MALLOC_MMAP_THRESHOLD_": "262144"} == WORKER_VARIABLES
+    base = {"PATH": "/bin", "OMP_NUM_THREADS": "8"}
+    assert environment(base) == {"PATH": "/bin", **WORKER_VARIABLES}
+    assert base == {"PATH": "/bin", "OMP_NUM_THREADS": "8"}, "the driver's own was changed"
+
+
+class NoProcess:
+    """Stands for a child; nothing is started."""
+
+    def __init__(self, name: str, setup: dict, answers: object) -> None:
+        self.name, self.unit = name, None
+
+    def stop(self) -> None:
+        pass
+
+
+def test_workers_of_several_hosts_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    """Process ids repeat from host to host, and the folder of beats is shared."""
+    monkeypatch.setattr(local_pool, "_Child", NoProcess)
+    pools = [local_pool.LocalPool(4, {}) for _ in range(2)]
+    for pool in pools:
+        pool.recycle(pool._children[0].name)
+    names = [child.name for pool in pools for child in pool._children]
+    assert len(set(names)) == 8
+    assert all(re.fullmatch("local-[0-9a-f]{12}", name) for name in names)

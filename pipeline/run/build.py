@@ -169,7 +169,9 @@ class Build:
         config.pop("models")  # where weights lie does not change what they make
         stretches = [item["id"] for item in result.stretches]
         receipts = [
-            outcomes(result.probed, [item["id"] for item in result.inputs]),
+            # By content, not by item: those know the time of change, which a copy of the same folder has not.
+            [(item["path"], result.probed[item["id"]].get("video_id")) for item in result.inputs],
+            [outcome for _, outcome in outcomes(result.probed, [item["id"] for item in result.inputs])],
             outcomes(result.scored.receipts, stretches),
             outcomes(result.encoded.receipts, list(result.items.values())),
         ]
