@@ -177,9 +177,8 @@ def _apply(
     if rule.off_at_zero and threshold == 0:
         return
     values = _numbers(scores, rule.column.format(policy=policy))
-    if rule.side == "max_either_way":
-        values = np.abs(values)
-    beyond = values < threshold if rule.side == "min" else values > threshold
+    sizes = np.abs(values) if rule.side == "max_either_way" else values
+    beyond = sizes < threshold if rule.side == "min" else sizes > threshold
     for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false
         failures[place].append(_failure(rule.reason, float(values[place]), threshold))
 
