@@ -2,27 +2,25 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..manifests.errors import MediaError
-from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
+from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ..manifests.schema import FRAME_COLUMNS, Column
 from ..manifests.shards import Shard, ShardWriter
-from . import audio_features, crop, sync
+from . import audio_features, sync
 from .config import Config
 from .costs import Costs
-from .latents import SIZE, Codec, make_codec
+from .kept_clip import DecodeRun, EncodeItem, decode_runs
+from .latents import Codec, make_codec
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
-from .media.decode import DecodeStats, Frame
+from .media.decode import DecodeStats
+from .open_clip import OpenClip
 
-BATCH_FRAMES = 16
-"""Crops that wait for the codec; a clip is never held as pixels."""
 Row = dict[str, Any]
 Guard = Callable[[float], AbstractContextManager[DecodeDeadline | None]]
 
@@ -30,50 +28,6 @@ Guard = Callable[[float], AbstractContextManager[DecodeDeadline | None]]
 def no_guard(_budget_s: float) -> AbstractContextManager[None]:
     """Guard nothing: decoding that stalls is not killed. For use outside a worker process."""
     return nullcontext()
-
-
-def shift_samples(lead_frames: float | None) -> int:
-    """Return by how many samples the sound is delayed to correct a lead."""
-    return 0 if lead_frames is None else round(lead_frames * SAMPLES_PER_FRAME)
-
-
-def encode_id(clip_id: str, lead_frames: float | None) -> str:
-    """Return the identity of what is stored of a clip: another correction makes another sound."""
-    return f"{clip_id}{shift_samples(lead_frames):+d}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeItem:
-    """A kept clip, with what its scores say of where the face is."""
-
-    clip_id: str
-    path: str
-    video: Video
-    start_frame: int
-    num_frames: int
-    boxes: np.ndarray
-    """[T, 4] float32."""
-    landmarks: np.ndarray | None
-    """[T, 5, 2] float32."""
-    mouth_opening: np.ndarray
-    """[T] float32."""
-    lead_frames: float | None
-    """Audio lead to correct; None leaves the sound as it is."""
-
-    @property
-    def item_id(self) -> str:
-        """Identity of what is stored: the clip, and by how much its sound is moved."""
-        return encode_id(self.clip_id, self.lead_frames)
-
-    @property
-    def end_frame(self) -> int:
-        """The frame after the last one."""
-        return self.start_frame + self.num_frames
-
-    @property
-    def shift_samples(self) -> int:
-        """By how much the sound is delayed."""
-        return shift_samples(self.lead_frames)
 
 
 class Encoder:
@@ -130,7 +84,7 @@ class Encoder:
             self._check_sound(items, shard, receipts)
         return receipts
 
-    def _store(self, writer: ShardWriter, clip: "OpenClip", columns: Mapping[str, Column], costs: Costs) -> Row:
+    def _store(self, writer: ShardWriter, clip: OpenClip, columns: Mapping[str, Column], costs: Costs) -> Row:
         if clip.failure is not None:
             return clip.failure
         arrays = clip.arrays()
@@ -144,13 +98,13 @@ class Encoder:
 
     def _encode_run(
         self,
-        run: "DecodeRun",
+        run: DecodeRun,
         path: Path,
         costs: Costs,
         deadline: DecodeDeadline | None,
         stats: DecodeStats,
         turn_to: Callable[[str], None],
-    ) -> Iterator["OpenClip"]:
+    ) -> Iterator[OpenClip]:
         """Yield the clips of one run as they become whole; each holds its arrays or the reason why it has none."""
         waiting = [OpenClip(item, self._config.crop, self._codec) for item in run.items]
         frames = decode.frames(
@@ -207,88 +161,6 @@ class Encoder:
             receipt["residual_lead_ms"] = round(residual, 3)
             if item.lead_frames is not None and abs(residual) > limit_ms:
                 receipt |= {"reason": "sync_fix_failed", "value": round(residual, 3), "threshold": limit_ms}
-
-
-class OpenClip:
-    """A clip that is being encoded: takes the frames of its stretch, holds a small batch of crops at most."""
-
-    def __init__(self, item: EncodeItem, config: crop.CropConfig, codec: Codec) -> None:
-        self.item = item
-        self.failure: Row | None = None
-        """Why the clip has no arrays."""
-        self._crops = crop.crop_boxes(item.boxes, item.landmarks, config).astype("<f4")
-        self._codec = codec
-        self._batch: list[np.ndarray] = []
-        self._latents: list[np.ndarray] = []
-        self._sound: dict[str, np.ndarray] = {}
-        self._num_added = self._num_stale = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every frame has been taken."""
-        return self._num_added == self.item.num_frames
-
-    def add(self, frame: Frame, costs: Costs) -> None:
-        """Take a frame; one that lies outside the clip is ignored."""
-        place = frame.index - self.item.start_frame
-        if not 0 <= place < self.item.num_frames:
-            return
-        self._num_added += 1
-        self._num_stale += frame.is_stale
-        with costs.stage("crop"):
-            self._batch.append(crop.warp(frame.rgb, self._crops[place], SIZE))
-        if len(self._batch) == BATCH_FRAMES:
-            self._flush(costs)
-
-    def finish(self, sound: dict[str, np.ndarray], costs: Costs) -> None:
-        """Encode what is left and take the sound; a clip with too many damaged frames fails."""
-        self._flush(costs)
-        self._sound = sound
-        share = self._num_stale / self.item.num_frames
-        if share > decode.MISSING_SHARE:
-            self.failure = {"reason": "frame_count_mismatch", "value": share, "threshold": decode.MISSING_SHARE}
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the clip's arrays, one row a frame."""
-        arrays = {"latent": np.concatenate(self._latents), "crop": self._crops, **self._sound}
-        if self.item.landmarks is not None:
-            corner, size = self._crops[:, None, :2], self._crops[:, None, 2:] - self._crops[:, None, :2]
-            arrays["landmarks"] = ((self.item.landmarks - corner) / size * SIZE).astype("<f4")
-        return arrays
-
-    def _flush(self, costs: Costs) -> None:
-        if self._batch:
-            with costs.stage("latents"):
-                self._latents.append(self._codec.encode(np.stack(self._batch)))
-            self._batch = []
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeRun:
-    """A stretch of one video that is decoded in one go, and the clips that lie in it."""
-
-    start_frame: int
-    end_frame: int
-    items: list[EncodeItem]
-
-
-def decode_runs(items: Sequence[EncodeItem]) -> list[DecodeRun]:
-    """Group the clips of one video so that each source frame is decoded once: a run ends where the next can seek to.
-
-    Between two clips of one run frames are decoded for nothing; between two runs none are.
-    """
-    runs: list[DecodeRun] = []
-    for item in sorted(items, key=lambda item: (item.start_frame, item.end_frame)):
-        start_s = Fraction(item.start_frame, FRAME_RATE)
-        key_s = max((time for time in item.video.keyframes_s if time <= start_s), default=Fraction(0))
-        # One frame beyond a range is decoded, to know until when its last one is shown.
-        if runs and key_s * FRAME_RATE <= runs[-1].end_frame + 1:
-            last = runs.pop()
-            end = max(last.end_frame, item.end_frame)
-            runs.append(DecodeRun(start_frame=last.start_frame, end_frame=end, items=[*last.items, item]))
-        else:
-            runs.append(DecodeRun(start_frame=item.start_frame, end_frame=item.end_frame, items=[item]))
-    return runs
 
 
 def _pull(frames: Iterator[decode.Frame], costs: Costs) -> decode.Frame | None:

@@ -17,11 +17,13 @@ from hs_data.pipeline.config import Config
 from hs_data.pipeline.costs import Costs
 from hs_data.pipeline.crop import CropConfig
 from hs_data.pipeline.demo.encode import add_sound, encode_video
-from hs_data.pipeline.encode import EncodeItem, Encoder, OpenClip, decode_runs
+from hs_data.pipeline.encode import Encoder
+from hs_data.pipeline.kept_clip import EncodeItem, decode_runs
 from hs_data.pipeline.latents import LatentsConfig, make_codec
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import Frame
 from hs_data.pipeline.media.probe import probe
+from hs_data.pipeline.open_clip import OpenClip
 
 NUM_FRAMES, KEY_FRAME = 400, 300
 """Key frames are 75 apart; the probe keeps the first one and the next that is 10 s later."""

@@ -17,7 +17,7 @@ from hs_data.manifests.errors import ConfigError, SourceError
 from hs_data.manifests.records import Video, pack, unpack
 from hs_data.manifests.sources import get_source, sources
 from hs_data.pipeline.config import Config, RunConfig
-from hs_data.pipeline.encode import encode_id
+from hs_data.pipeline.kept_clip import encode_id
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.run.plan import PlanFile, chunks, list_inputs, score_items
 from hs_data.pipeline.run.units import Item, Unit, group

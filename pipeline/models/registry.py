@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...manifests.errors import ModelError
 from ...manifests.storage import sha256_file
@@ -15,6 +16,10 @@ class ModelsConfig:
 
     dir: str = ""
     """Folder of weight files; empty: `$HS_DATA_MODELS`, or `~/.cache/hs-data/models`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; `auto`: on CUDA where there is one."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers that networks compute in; `auto`: bfloat16 on CUDA, float32 on a CPU. Other numbers, other scores."""
 
 
 @dataclass(frozen=True, kw_only=True)

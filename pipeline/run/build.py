@@ -16,7 +16,7 @@ from ...manifests.sources import Source
 from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
-from ..encode import encode_id
+from ..kept_clip import encode_id
 from ..models import registry
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset

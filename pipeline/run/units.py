@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.records import unpack
 from ...manifests.storage import digest
-from ..encode import EncodeItem
+from ..kept_clip import EncodeItem
 from ..score import ScoreItem
 
 Phase = Literal["probe", "score", "encode"]

@@ -1,0 +1,70 @@
+"""A clip that is being encoded: frames in, arrays of a shard out."""
+
+from typing import Any
+
+import numpy as np
+
+from . import crop
+from .costs import Costs
+from .kept_clip import EncodeItem
+from .latents import SIZE, Codec
+from .media import decode
+from .media.decode import Frame
+
+BATCH_FRAMES = 16
+"""Crops that wait for the codec; a clip is never held as pixels."""
+Row = dict[str, Any]
+
+
+class OpenClip:
+    """A clip that is being encoded: takes the frames of its stretch, holds a small batch of crops at most."""
+
+    def __init__(self, item: EncodeItem, config: crop.CropConfig, codec: Codec) -> None:
+        self.item = item
+        self.failure: Row | None = None
+        """Why the clip has no arrays."""
+        self._crops = crop.crop_boxes(item.boxes, item.landmarks, config).astype("<f4")
+        self._codec = codec
+        self._batch: list[np.ndarray] = []
+        self._latents: list[np.ndarray] = []
+        self._sound: dict[str, np.ndarray] = {}
+        self._num_added = self._num_stale = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every frame has been taken."""
+        return self._num_added == self.item.num_frames
+
+    def add(self, frame: Frame, costs: Costs) -> None:
+        """Take a frame; one that lies outside the clip is ignored."""
+        place = frame.index - self.item.start_frame
+        if not 0 <= place < self.item.num_frames:
+            return
+        self._num_added += 1
+        self._num_stale += frame.is_stale
+        with costs.stage("crop"):
+            self._batch.append(crop.warp(frame.rgb, self._crops[place], SIZE))
+        if len(self._batch) == BATCH_FRAMES:
+            self._flush(costs)
+
+    def finish(self, sound: dict[str, np.ndarray], costs: Costs) -> None:
+        """Encode what is left and take the sound; a clip with too many damaged frames fails."""
+        self._flush(costs)
+        self._sound = sound
+        share = self._num_stale / self.item.num_frames
+        if share > decode.MISSING_SHARE:
+            self.failure = {"reason": "frame_count_mismatch", "value": share, "threshold": decode.MISSING_SHARE}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the clip's arrays, one row a frame."""
+        arrays = {"latent": np.concatenate(self._latents), "crop": self._crops, **self._sound}
+        if self.item.landmarks is not None:
+            corner, size = self._crops[:, None, :2], self._crops[:, None, 2:] - self._crops[:, None, :2]
+            arrays["landmarks"] = ((self.item.landmarks - corner) / size * SIZE).astype("<f4")
+        return arrays
+
+    def _flush(self, costs: Costs) -> None:
+        if self._batch:
+            with costs.stage("latents"):
+                self._latents.append(self._codec.encode(np.stack(self._batch)))
+            self._batch = []
