@@ -12,6 +12,9 @@ from safetensors.torch import load_file
 
 from ...manifests.errors import ModelError
 
+UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError)
+"""What the readers raise on damaged files."""
+
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read a file of weights to the CPU.
