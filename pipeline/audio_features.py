@@ -27,6 +27,11 @@ class AudioConfig:
     backend: Literal["logmel"] = "logmel"
     """`logmel`: 80 mel bins at 100 Hz, no network."""
 
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the features need."""
+        return []
+
 
 def log_mel(pcm: np.ndarray) -> np.ndarray:
     """Return Whisper's log-mel spectrogram of a clip, cut into video frames.

@@ -78,7 +78,17 @@ class Config:
     @property
     def model_names(self) -> list[str]:
         """Registry names of the weight files that these settings need."""
-        return ["yunet"] if self.faces.backend == "yunet" else []
+        return [*self.score_models, *self.encode_models]
+
+    @property
+    def score_models(self) -> list[str]:
+        """Names of those that scores depend on."""
+        return [*self.faces.model_names, *self.sync.model_names]
+
+    @property
+    def encode_models(self) -> list[str]:
+        """Names of those that only what is stored of kept clips depends on."""
+        return [*self.audio.model_names, *self.latents.model_names]
 
     def score_fingerprint(self) -> str:
         """Return the identity of the scores: equal settings and models give equal scores."""
@@ -86,12 +96,13 @@ class Config:
         tables = [settings.to_table(part) for part in parts]
         # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing.
         tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION), self.decode.backend]
-        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, registry.fingerprint(self.model_names))
+        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, registry.fingerprint(self.score_models))
 
     def encode_fingerprint(self) -> str:
         """Return the identity of the shards' bytes, given the scores."""
         parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents, self.sync)]
-        return digest("encode", ENCODE_VERSION, parts, self.score_fingerprint())
+        models = registry.fingerprint(self.encode_models)
+        return digest("encode", ENCODE_VERSION, parts, models, self.score_fingerprint())
 
 
 def _without(config: object, *names: str) -> settings.Table:

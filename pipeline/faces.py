@@ -28,6 +28,11 @@ class FacesConfig:
         if not 0 < self.min_score < 1 or not 0 < self.min_share < 1:
             raise ValueError("faces: min_score and min_share must lie between 0 and 1")
 
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the detector needs."""
+        return [] if self.backend == "haar" else [self.backend]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:

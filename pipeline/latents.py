@@ -27,6 +27,11 @@ class LatentsConfig:
     max_abs: float = 30.0
     """A latent beyond this is out of range and drops the clip as `latent_nan`."""
 
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the codec needs."""
+        return []
+
 
 class Codec(Protocol):
     """What a latent codec must do."""

@@ -57,6 +57,11 @@ class SyncConfig:
         if self.dead_band_frames < 0 or self.max_residual_ms <= 0:
             raise ValueError("sync: dead_band_frames must not be negative and max_residual_ms be positive")
 
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the estimate needs."""
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyncEstimate:
