@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from processes import MEDIA, WEIGHTS, build_command
+from processes import MEDIA, build_command, words_of_folder
 
 from hs_data.manifests.commits import CommitLog
 from hs_data.manifests.dataset import open_dataset
@@ -36,19 +36,8 @@ def main() -> None:
         videos.mkdir()
         for name in CLIPS:
             shutil.copy(MEDIA / name, videos)
-        words = ["--source", "folder", "--input", str(videos), "--output", str(dataset), "--preset", "cpu"]
-        words += [
-            "--set",
-            f"models.dir={WEIGHTS}",
-            "--set",
-            "select.min_face_px=0",
-            "--executor",
-            "local",
-            "--workers",
-            "1",
-        ]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(build_command(*words), check=True)
+        subprocess.run(build_command(*words_of_folder(videos, dataset)), check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         report(dataset, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from processes import MEDIA, WEIGHTS, start, watch_memory
+from processes import MEDIA, start, watch_memory, words_of_folder
 
 TALL = "bytedance__LatentSync__assets_demo1_video_first6s.mp4"
 MOST_MB = 1500
@@ -40,18 +40,7 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
 
 
 def measure(title: str, videos: Path, dataset: Path) -> None:
-    words = ["--source", "folder", "--input", str(videos), "--output", str(dataset), "--preset", "cpu"]
-    words += [
-        "--set",
-        f"models.dir={WEIGHTS}",
-        "--set",
-        "select.min_face_px=0",
-        "--executor",
-        "local",
-        "--workers",
-        "1",
-    ]
-    series = watch_memory(start(*words))
+    series = watch_memory(start(*words_of_folder(videos, dataset)))
     tenth = max(1, len(series) // 10)
     early, late = statistics.median(series[tenth : 2 * tenth]), statistics.median(series[-tenth:])
     print(

@@ -16,6 +16,13 @@ def build_command(*words: str) -> list[str]:
     return [sys.executable, "-m", "hs_data.cli", "build", *words]
 
 
+def words_of_folder(videos: Path, dataset: Path) -> list[str]:
+    """Return the words that build a folder with preset `cpu` in one worker, however small its faces are."""
+    words = ["--source", "folder", "--input", str(videos), "--output", str(dataset), "--preset", "cpu"]
+    settings = ["--set", f"models.dir={WEIGHTS}", "--set", "select.min_face_px=0"]
+    return [*words, *settings, "--executor", "local", "--workers", "1"]
+
+
 def start(*words: str) -> subprocess.Popen:
     """Start a build without showing what it prints."""
     return subprocess.Popen(build_command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
