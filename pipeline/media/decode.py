@@ -11,6 +11,7 @@ from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
 from . import pyav_backend
 from .deadline import DecodeDeadline
+from .prefetch import prefetch
 from .slots import DecodeStats, Frame
 
 MISSING_SHARE = 0.01
@@ -27,12 +28,18 @@ class DecodeConfig:
     """Decoding a range may take this long however short it is; seeks on cold network storage take seconds."""
     timeout_factor: float = 10.0
     """Seconds of decoding allowed for each second of footage before the worker is killed."""
+    prefetch_frames: int = 0
+    """Frames that a thread decodes ahead while networks compute; 0: none, which is best where both share a core."""
 
     def __post_init__(self) -> None:
         if self.min_timeout_s <= 0:
             raise ValueError(f"min_timeout_s: {self.min_timeout_s} is not above 0; give seconds")
         if self.timeout_factor <= 0:
             raise ValueError(f"timeout_factor: {self.timeout_factor} is not above 0; give a factor, 10 is usual")
+        if self.prefetch_frames < 0:
+            raise ValueError(
+                f"prefetch_frames: {self.prefetch_frames} is negative; give a number of frames, 0 for none"
+            )
 
     def timeout_s(self, num_frames: int) -> float:
         """Return the budget of a `DecodeDeadline` for a range of the normal form."""
@@ -65,7 +72,8 @@ def frames(
     if not 0 <= start_frame <= end <= video.num_frames:
         raise ValueError(f"frames {start_frame} to {end} are not inside the video's {video.num_frames}")
     slots, guard = range(start_frame, end), deadline or nullcontext()
-    return _checked(path, video, slots, config, guard, stats or DecodeStats(), judge=judge)
+    checked = _checked(path, video, slots, config, guard, stats or DecodeStats(), judge=judge)
+    return prefetch(checked, config.prefetch_frames)
 
 
 def _checked(
