@@ -260,7 +260,8 @@ def test_an_offence_is_seen(source: str, offence: str):
 
 
 def test_what_is_allowed_is_no_offence():
-    allowed = "from pickle import UnpicklingError\ntorch.load(p, weights_only=True)\nnp.load(p, allow_pickle=False)\nsubprocess.run(c)\nrich.print(1)"
+    allowed = "torch.load(p, weights_only=True)\nnp.load(p, allow_pickle=False)\nsubprocess.run(c)\nrich.print(1)"
+    assert _offences(ast.parse("from pickle import UnpicklingError")) == []
     assert _offences(ast.parse(allowed)) == []
     assert _offences(ast.parse("print(1)"), is_cli=True) == []
 
