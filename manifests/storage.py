@@ -43,9 +43,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -84,12 +84,12 @@ def create_if_absent(path: Path, write: Callable[[Path], None]) -> bool:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
-        _sync(temporary)
+        sync(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        _sync(path.parent)
+        sync(path.parent)
         return True
     finally:
         temporary.unlink(missing_ok=True)
@@ -105,7 +105,8 @@ def sweep(folder: Path) -> None:
             continue  # its writer has just finished
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -12,6 +12,7 @@ import pytest
 from hs_data.manifests.errors import HsDataError
 from hs_data.pipeline.run import local_pool, supervise
 from hs_data.pipeline.run.beat import Beat
+from hs_data.pipeline.run.gpus import GpuShare
 from hs_data.pipeline.run.pools import WORKER_VARIABLES, Event, environment
 from hs_data.pipeline.run.supervise import Limits, Quarantine, Supervisor
 from hs_data.pipeline.run.units import Item, Phase, Unit
@@ -368,8 +369,8 @@ def test_a_worker_counts_one_thread_and_gives_memory_back():
 class NoProcess:
     """Stands for a child; nothing is started."""
 
-    def __init__(self, name: str, setup: dict, answers: object) -> None:
-        self.name, self.unit = name, None
+    def __init__(self, name: str, setup: dict, gpu: int | None, answers: object) -> None:
+        self.name, self.unit, self.gpu = name, None, gpu
 
     def stop(self) -> None:
         pass
@@ -378,7 +379,7 @@ class NoProcess:
 def test_workers_of_several_hosts_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch):
     """Process ids repeat from host to host, and the folder of beats is shared."""
     monkeypatch.setattr(local_pool, "_Child", NoProcess)
-    pools = [local_pool.LocalPool(4, {}) for _ in range(2)]
+    pools = [local_pool.LocalPool(GpuShare(num_workers=4), {}) for _ in range(2)]
     for pool in pools:
         pool.recycle(pool._children[0].name)
     names = [child.name for pool in pools for child in pool._children]

@@ -10,18 +10,20 @@ import threading
 import uuid
 from typing import Any
 
+from .gpus import GpuShare
 from .pools import Event, environment
 from .units import Unit
 from .work import Done
 
 
 class LocalPool:
-    """`num_workers` children of this process."""
+    """Children of this process."""
 
-    def __init__(self, num_workers: int, setup: dict[str, Any]) -> None:
+    def __init__(self, share: GpuShare, setup: dict[str, Any]) -> None:
         self._setup = setup
         self._answers: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
-        self._children = [self._start() for _ in range(num_workers)]
+        gpus = [place % share.num_gpus if share.num_gpus else None for place in range(share.num_workers)]
+        self._children = [self._start(gpu) for gpu in gpus]
 
     def idle(self) -> bool:
         """Tell whether a worker is free."""
@@ -72,24 +74,27 @@ class LocalPool:
         return next(child for child in self._children if child.name == worker)
 
     def _replace(self, child: "_Child") -> None:
-        self._children[self._children.index(child)] = self._start()
+        self._children[self._children.index(child)] = self._start(child.gpu)
 
-    def _start(self) -> "_Child":
+    def _start(self, gpu: int | None) -> "_Child":
         # Not the process id: parts of a job array on several hosts share the folder in which workers leave their beats.
-        return _Child(f"local-{uuid.uuid4().hex[:12]}", self._setup, self._answers)
+        return _Child(f"local-{uuid.uuid4().hex[:12]}", self._setup, gpu, self._answers)
 
 
 class _Child:
     """One worker process, and the thread that waits for its answers."""
 
-    def __init__(self, name: str, setup: dict[str, Any], answers: "queue.Queue[tuple[_Child, str | None]]") -> None:
+    def __init__(
+        self, name: str, setup: dict[str, Any], gpu: int | None, answers: "queue.Queue[tuple[_Child, str | None]]"
+    ) -> None:
         self.name = name
+        self.gpu = gpu
         self.unit: Unit | None = None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hs_data.pipeline.run.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(os.environ),
+            env=environment(os.environ, gpu),
             text=True,
         )
         self.send({"setup": setup, "name": name})

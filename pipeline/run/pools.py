@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .gpus import share_gpus
 from .units import Unit
 from .work import Done
 
@@ -57,17 +58,26 @@ class Pool(Protocol):
         ...
 
 
-def environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return a worker's environment."""
-    return {**base, **WORKER_VARIABLES}
+def environment(base: Mapping[str, str], gpu: int | None = None) -> dict[str, str]:
+    """Return a worker's environment; with `gpu` it sees that one alone, counted among those that `base` lets us see."""
+    own = {**base, **WORKER_VARIABLES}
+    if gpu is not None:
+        visible = base.get("CUDA_VISIBLE_DEVICES", "")
+        own["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+    return own
 
 
 def make_pool(executor: str, num_workers: int, setup: dict[str, Any]) -> Pool:
-    """Start a pool; the module that imports Ray is loaded only for `ray`."""
+    """Start a pool; the module that imports Ray is loaded only for `ray`.
+
+    Raises:
+        ModelError: networks are to run on a GPU and do not fit.
+    """
+    share = share_gpus(setup, num_workers)
     if executor == "ray":
         from .ray_pool import RayPool  # noqa: PLC0415
 
-        return RayPool(num_workers, setup)
+        return RayPool(share, setup)
     from .local_pool import LocalPool  # noqa: PLC0415
 
-    return LocalPool(num_workers, setup)
+    return LocalPool(share, setup)

@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ...manifests.errors import HsDataError
+from .gpus import GpuShare
 from .pools import WORKER_VARIABLES, Event
 from .units import Unit
 from .work import Done, Setup, Worker
@@ -20,7 +21,8 @@ class RayPool:
     The output folder and the source folder must be reachable under the same paths from every node.
     """
 
-    def __init__(self, num_workers: int, setup: dict[str, Any]) -> None:
+    def __init__(self, share: GpuShare, setup: dict[str, Any]) -> None:
+        num_workers = share.num_workers
         self._started = not ray.is_initialized()
         if self._started:
             # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
@@ -29,7 +31,11 @@ class RayPool:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         self._setup = setup
         self._actor_class: Any = ray.remote(
-            num_cpus=1, max_restarts=0, max_task_retries=0, runtime_env={"env_vars": WORKER_VARIABLES}
+            num_cpus=1,
+            num_gpus=share.per_worker,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": WORKER_VARIABLES},
         )(Worker)
         self._actors = dict(self._start() for _ in range(num_workers))
         self._running: dict[Any, tuple[str, Unit]] = {}
