@@ -23,6 +23,8 @@ app = typer.Typer(
     epilog="Begin with:  hs-data build --source demo --output demo",
 )
 
+models_app = typer.Typer()
+app.add_typer(models_app, name="models")
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
@@ -127,21 +129,41 @@ def sources(
 _SOURCE_FIELDS = ("name", "summary", "layout", "licence", "preset", "needs_input", "defaults")
 
 
-@app.command(epilog="Example:  hs-data models --set models.dir=weights")
-def models(set_: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
+@models_app.callback(invoke_without_command=True, epilog="Example:  hs-data models --set models.dir=weights")
+def models(context: typer.Context, set_: SetOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
     """List the model files: what for, licence, size, hash, where from, and whether they are on this machine."""
-    from .manifests import settings  # noqa: PLC0415
-    from .pipeline.models import registry  # noqa: PLC0415
+    from .pipeline.models import listing, registry  # noqa: PLC0415
 
-    table = settings.parse_assignments(set_)
-    config = settings.build(registry.ModelsConfig, table.pop("models", {}), path="models.")
-    if table:
-        raise ConfigError(f"--set {next(iter(table))}: only models.* means something here; remove it")
-    rows = []
-    for entry in registry.MODEL_FILES:
-        path = registry.find(entry.name, config)
-        rows.append({**vars(entry), "found": str(path) if path else f"not in {registry.models_dir(config)}"})
-    _emit(rows, as_json)
+    if context.invoked_subcommand:
+        if set_ or as_json:
+            raise ConfigError(f"models: options go behind `{context.invoked_subcommand}`; write them at the end")
+        return
+    rows = listing.list_models(registry.configure(set_))
+    # JSON says null where nobody knows, a person reads a word.
+    _emit(rows if as_json else [{k: "unknown" if v is None else v for k, v in row.items()} for row in rows], as_json)
+
+
+@models_app.command("fetch", epilog="Example:  hs-data models fetch yunet --set models.dir=weights")
+def fetch_models(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models, by name.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Those that a build with this preset needs.")] = None,
+    set_: SetOption = [],  # noqa: B006
+    offline: Annotated[bool, typer.Option("--offline", help="Verify what is there and download nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download model files into the models folder and verify them; a broken download goes on where it was.
+
+    Prints the path of each. What is there already is not downloaded again.
+    """
+    from .pipeline.models.fetch import choose, fetch  # noqa: PLC0415
+
+    chosen, config = choose(names or [], preset=preset, assignments=set_)
+    fetched = fetch(chosen, config, offline=offline, console=_console())
+    if as_json:
+        _print_json([vars(model) for model in fetched])
+        return
+    for model in fetched:
+        print(model.path, flush=True)  # noqa: T201 - data
 
 
 @app.command(epilog="Example:  hs-data report dataset")

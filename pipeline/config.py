@@ -96,12 +96,13 @@ class Config:
         tables = [settings.to_table(part) for part in parts]
         # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing.
         tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION), self.decode.backend]
-        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, registry.fingerprint(self.score_models))
+        models = registry.fingerprint(self.score_models, self.models)
+        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, models)
 
     def encode_fingerprint(self) -> str:
         """Return the identity of the shards' bytes, given the scores."""
         parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents, self.sync)]
-        models = registry.fingerprint(self.encode_models)
+        models = registry.fingerprint(self.encode_models, self.models)
         return digest("encode", ENCODE_VERSION, parts, models, self.score_fingerprint())
 
 

@@ -139,7 +139,12 @@ def _disk() -> Finding:
 def _models(assignments: Sequence[str]) -> Iterator[Finding]:
     table = settings.parse_assignments(list(assignments)).get("models", {})
     config = settings.build(registry.ModelsConfig, table, path="models.")
-    for entry in registry.MODEL_FILES:
+    try:
+        entries = registry.entries(config)
+    except HsDataError as error:
+        yield Finding(what="models.toml", state="missing", detail=str(error))
+        return
+    for entry in entries:
         path = registry.find(entry.name, config)
         detail = str(path) if path else f"not in {registry.models_dir(config)}; {entry.purpose}"
         yield Finding(what=f"model {entry.name}", state="ok" if path else "absent", detail=detail)

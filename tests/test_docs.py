@@ -17,7 +17,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands() -> dict:
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined] - a group, for it has commands
+    """Every command by the words that call it, those of groups too."""
+    top = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined] - a group, for it has commands
+    below = {f"{name} {sub}": c for name, group in top.items() for sub, c in getattr(group, "commands", {}).items()}
+    return top | below
 
 
 @pytest.mark.parametrize("name", sorted(commands()))

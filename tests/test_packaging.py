@@ -179,9 +179,10 @@ def test_what_we_import_is_what_we_ask_for():
 
     known = {name: name for name in ("av", "decord", "diffusers", "jinja2", "numpy", "pyarrow", "ray", "rich", "scipy")}
     known |= {name: name for name in ("scenedetect", "torch", "torchvision", "typer")}
+    known |= {name: name for name in ("filelock", "httpx", "requests", "safetensors")}
     known |= {"PIL": "pillow", "click": "typer", "cv2": "opencv-python", "retinaface": "retinaface-pytorch"}
     known |= {"skimage": "scikit-image", "syncnet_python": "syncnet-python", "webrtcvad": "webrtcvad-wheels"}
-    known |= {"whisper": "openai-whisper"}
+    known |= {"huggingface_hub": "huggingface-hub", "whisper": "openai-whisper"}
     asked = {canonicalize_name(requirement.name) for requirement in RUNTIME}
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()

@@ -1,53 +1,47 @@
-"""Which model files there are, and where they lie on this machine. Nothing is downloaded here."""
+"""Which model files a build needs, and where they lie on this machine. Nothing is downloaded here."""
 
 import hashlib
+import logging
 import os
-from dataclasses import dataclass
+import shlex
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ...manifests.errors import ModelError
-from ...manifests.storage import sha256_file
+from ...manifests import settings
+from ...manifests.errors import ConfigError, ModelError
+from . import lock
+from .entries import ModelFile
+from .hashes import hash_file
+from .own import read_entries
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsConfig:
-    """Where weights lie."""
+    """Where weights lie, under what licence, and what computes them."""
 
     dir: str = ""
     """Folder of weight files; empty: `$HS_DATA_MODELS`, or `~/.cache/hs-data/models`."""
+    licence: Literal["any", "commercial"] = "any"
+    """`commercial`: weights whose licence does not allow commercial use are refused before any work."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; `auto`: on CUDA where there is one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Numbers that networks compute in; `auto`: bfloat16 on CUDA, float32 on a CPU. Other numbers, other scores."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    """A weight file that a stage may ask for."""
-
-    name: str
-    purpose: str
-    filename: str
-    sha256: str
-    size_bytes: int
-    licence: str
-    commercial: bool
-    source: str
-
-
-MODEL_FILES = (
-    ModelFile(
-        name="yunet",
-        purpose="face boxes and five landmarks (faces.backend=yunet)",
-        filename="face_detection_yunet_2023mar.onnx",
-        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        size_bytes=232_589,
-        licence="MIT",
-        commercial=True,
-        source="Hugging Face opencv/face_detection_yunet",
-    ),
-)
+def configure(assignments: Sequence[str]) -> ModelsConfig:
+    """Return the settings that `--set` words give where only `models.*` means something; `ConfigError` on others."""
+    table = settings.parse_assignments(list(assignments))
+    config = settings.build(ModelsConfig, table.pop("models", {}), path="models.")
+    if table:
+        raise ConfigError(f"--set {next(iter(table))}: only models.* means something here; remove it")
+    return config
 
 
 def models_dir(config: ModelsConfig) -> Path:
@@ -56,34 +50,165 @@ def models_dir(config: ModelsConfig) -> Path:
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "hs-data" / "models"
 
 
-def find(name: str, config: ModelsConfig) -> Path | None:
-    """Return the file of a model, or None when it is not there. A file counts by its hash, whatever its name."""
-    wanted = get(name)
-    folder = models_dir(config)
+def pinned(config: ModelsConfig) -> ModelsConfig:
+    """Write the folder out in full, for workers with another working folder or environment."""
+    return replace(config, dir=str(models_dir(config)))
+
+
+def entries(config: ModelsConfig) -> list[ModelFile]:
+    """Return all models, own ones in the place of ours; raise `ConfigError` when `models.toml` is not right."""
+    return list(read_entries(models_dir(config)).values())
+
+
+def get(name: str, config: ModelsConfig) -> ModelFile:
+    """Return the entry of a model; a `KeyError` is a bug of ours."""
+    return read_entries(models_dir(config))[name]
+
+
+def find(name: str, config: ModelsConfig, *, trust: bool = True) -> Path | None:
+    """Return the file of a model, or None when it is not there.
+
+    A file counts by its hash, whatever its name. Where no full hash is known yet, it counts by its name and the part of
+    the hash that is known.
+
+    Args:
+        name: of the model.
+        config: where to look.
+        trust: whether to believe hashes that were found before of files that have not changed since.
+    """
+    entry, folder = get(name, config), models_dir(config)
     if not folder.is_dir():
         return None
-    by_size = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stat().st_size == wanted.size_bytes]
-    named_first = sorted(by_size, key=lambda path: path.name != wanted.filename)
-    return next((path for path in named_first if sha256_file(path) == wanted.sha256), None)
+    named, recorded = folder / entry.filename, lock.read_lock(folder).get(name)
+    wanted = expected_sha256(entry, folder)
+    if wanted is None:
+        return named if named.is_file() and has_known_part(entry, named, hash_file(named, trust=trust)) else None
+    size_bytes = entry.size_bytes or (recorded.size_bytes if recorded and not entry.own else None)
+    for path in [named, *_by_size(folder, size_bytes)]:
+        if path.is_file() and hash_file(path, trust=trust) == wanted:
+            return path
+    return None
+
+
+def _by_size(folder: Path, size_bytes: int | None) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        unfinished = path.name.startswith(".") or path.suffix == ".part"
+        if not unfinished and path.is_file() and path.stat().st_size == size_bytes:
+            yield path
+
+
+def expected_sha256(entry: ModelFile, folder: Path) -> str | None:
+    """Return the hash that a file must have: the published one, or the one recorded here, or None."""
+    recorded = None if entry.sha256 else lock.read_lock(folder).get(entry.name)
+    return recorded.sha256 if recorded else entry.sha256
+
+
+def has_known_part(entry: ModelFile, path: Path, sha256: str) -> bool:
+    """Tell whether a file's hash begins as it should: its own, or that of the one file zipped in it.
+
+    `torch.hub` puts the first digits of a hash into a file's name; of which of the two it leaves to the author.
+    """
+    return sha256.startswith(entry.sha256_begins) or _hash_inside(path).startswith(entry.sha256_begins)
+
+
+def _hash_inside(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = [member for member in archive.infolist() if not member.is_dir()]
+            return hashlib.sha256(archive.read(inside[0])).hexdigest() if len(inside) == 1 else ""
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError):
+        return ""  # no whole zip
 
 
 def require(name: str, config: ModelsConfig) -> Path:
-    """Return the file of a model; raise `ModelError` that says how to get it when it is not there."""
-    path = find(name, config)
-    if path is None:
-        wanted = get(name)
-        raise ModelError(
-            f"{name}: no file with sha256 {wanted.sha256[:12]}… in {models_dir(config)}; get {wanted.filename} from "
-            f"{wanted.source} and put it there, or name its folder with --set models.dir=DIR"
+    """Return the file of a model; raise what `require_all` raises."""
+    return require_all([name], config)[name]
+
+
+def require_all(names: Sequence[str], config: ModelsConfig) -> dict[str, Path]:
+    """Return the files of models by name; a hash that nobody published is recorded the first time.
+
+    Raises:
+        ConfigError: a licence is not that of `models.licence`.
+        ModelError: files are missing or changed; it says which, and the command that fetches them.
+    """
+    check_licences(names, config)
+    found = {name: find(name, config) for name in names}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise ModelError(how_to_get(missing, config))
+    paths = {name: path for name, path in found.items() if path is not None}
+    for name, path in paths.items():
+        _record(get(name, config), path, models_dir(config))
+    return paths
+
+
+def _record(entry: ModelFile, path: Path, folder: Path) -> None:
+    if expected_sha256(entry, folder) is not None:
+        return
+    new = lock.Record(
+        filename=path.name, sha256=hash_file(path), size_bytes=path.stat().st_size, source="found in the folder"
+    )
+    try:
+        lock.record(folder, entry.name, new)
+    except OSError as error:
+        logger.info("%s: its hash cannot be recorded (%s); it counts by its name", path, error.strerror)
+
+
+def check_licences(names: Sequence[str], config: ModelsConfig) -> None:
+    """Refuse models whose licence is not that of `models.licence`.
+
+    Raises:
+        ConfigError: it names the models and their licences.
+    """
+    if config.licence == "any":
+        return
+    refused = [entry for entry in (get(name, config) for name in dict.fromkeys(names)) if not entry.commercial]
+    if refused:
+        named = ", ".join(f"{entry.name} (licence: {entry.licence})" for entry in refused)
+        raise ConfigError(
+            f"models.licence=commercial: refuses {named}; choose other backends, or set models.licence=any"
         )
-    return path
 
 
-def get(name: str) -> ModelFile:
-    """Return the entry of a model; a `KeyError` is a bug of ours."""
-    return {entry.name: entry for entry in MODEL_FILES}[name]
+def how_to_get(names: Sequence[str], config: ModelsConfig) -> str:
+    """Say that models are missing, what lies in their place, and the command that fetches them."""
+    folder = models_dir(config)
+    missing = [get(name, config) for name in dict.fromkeys(names)]
+    by_hand = [f"put {entry.filename} there" for entry in missing if entry.url is None]
+    fetched = " ".join(entry.name for entry in missing if entry.url is not None)
+    place = f" --set {shlex.quote(f'models.dir={config.dir}')}" if config.dir else ""
+    ways = [*([f"run  hs-data models fetch {fetched}{place}"] if fetched else []), *by_hand]
+    others = [
+        f" ({entry.filename} there has another sha256)" for entry in missing if (folder / entry.filename).is_file()
+    ]
+    return f"{', '.join(entry.name for entry in missing)}: not in {folder}{''.join(others)}; {', and '.join(ways)}"
 
 
-def fingerprint(names: list[str]) -> str:
-    """Return one hash over the models in use, for the identity of what they made."""
-    return hashlib.sha256(" ".join(sorted(get(name).sha256 for name in names)).encode()).hexdigest()
+def sha256_of(name: str, config: ModelsConfig) -> str:
+    """Return the hash of the file that is used as a model: published, own, recorded, or found.
+
+    Raises:
+        ModelError: it is not known and the file is not there.
+    """
+    known = expected_sha256(get(name, config), models_dir(config))
+    return known or hash_file(require(name, config))
+
+
+def fingerprint(names: Sequence[str], config: ModelsConfig) -> str:
+    """Return one hash over the models in use and what they compute in, for the identity of what they made.
+
+    Where the files lie, their licence and the device change nothing; the precision does, for networks of torch.
+    """
+    words = sorted(sha256_of(name, config) for name in names)
+    if any(get(name, config).framework == "torch" for name in names):
+        words.append(config.precision)
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()
+
+
+def as_used(names: Sequence[str], config: ModelsConfig) -> list[dict[str, Any]]:
+    """Return what a dataset states of the models that made it."""
+    return [
+        {"name": name, "sha256": sha256_of(name, config), "licence": get(name, config).licence}
+        for name in dict.fromkeys(names)
+    ]

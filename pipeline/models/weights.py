@@ -3,17 +3,12 @@
 import io
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import IO
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...manifests.errors import ModelError
-
-UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError)
-"""What the readers raise on damaged files."""
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -34,15 +29,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         table = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
-    except (
-        SafetensorError,
-        UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # a damaged pickle or archive may raise anything
         raise ModelError(f"{path}: not a readable file of weights ({error}); fetch it again") from error
     if not isinstance(table, dict) or not all(isinstance(value, torch.Tensor) for value in table.values()):
         raise ModelError(f"{path}: holds something else than tensors by name; fetch it again")

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,10 @@ class Build:
 
     def _run(self) -> Outcome:
         request, config = self._request, self._config
+        registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
         if request.source.name == "demo":
             make_demo(request.root)
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
-        for name in config.model_names:
-            registry.require(name, config.models)  # before the first decode, not after an hour of it
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
         for folder in ("shards", "work/scores"):
@@ -148,7 +147,7 @@ class Build:
     def _workers(self) -> Pool:
         if self._pool is None:
             setup = {
-                "config": settings.to_table(self._config),
+                "config": settings.to_table(replace(self._config, models=registry.pinned(self._config.models))),
                 "root": str(self._request.root.resolve()),
                 "dataset": str(self._dataset.resolve()),
             }
@@ -166,7 +165,8 @@ class Build:
     def _finalize(self, result: Result) -> bool:
         """Write the tables unless those on disk were made of the very same things."""
         config = settings.to_table(result.config)
-        config.pop("models")  # where weights lie does not change what they make
+        config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
+        made_by = [result.config.score_fingerprint(), result.config.encode_fingerprint()]
         stretches = [item["id"] for item in result.stretches]
         receipts = [
             # By content, not by item: those know the time of change, which a copy of the same folder has not.
@@ -175,7 +175,7 @@ class Build:
             outcomes(result.scored.receipts, stretches),
             outcomes(result.encoded.receipts, list(result.items.values())),
         ]
-        key = digest("dataset", config, result.selection, result.source, receipts)
+        key = digest("dataset", config, made_by, result.selection, result.source, receipts)
         index = self._dataset / "dataset.json"
         if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
             write_dataset(self._dataset, result, key)

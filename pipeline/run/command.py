@@ -101,7 +101,12 @@ def _parse_shard(word: str | None) -> tuple[int, int] | None:
 
 def dry_run(request: Request) -> dict[str, Any]:
     """Say what a build would do; nothing is written and nothing decoded."""
-    models = {name: str(registry.find(name, request.config.models) or "missing") for name in request.config.model_names}
+    names, models_config = request.config.model_names, request.config.models
+    registry.check_licences(names, models_config)
+    found = {name: registry.find(name, models_config) for name in names}
+    models = {
+        name: str(path or f"missing; {registry.how_to_get([name], models_config)}") for name, path in found.items()
+    }
     facts: dict[str, Any] = {"source": request.source.name, "input": str(request.root), "preset": request.preset}
     if request.source.name != "demo":
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)

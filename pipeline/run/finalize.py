@@ -187,7 +187,6 @@ def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
     encoded = clips.filter(pc.field("shard").is_valid())
     used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
     files = {file["path"]: file for file in result.encoded.files(list(result.encoded.receipts))}
-    models = [registry.get(name) for name in result.config.model_names]
     return {
         "schema_version": SCHEMA_VERSION,
         "hs_data_version": metadata.version("hs-data"),
@@ -201,7 +200,7 @@ def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
             "score": result.config.score_fingerprint(),
             "encode": result.config.encode_fingerprint(),
         },
-        "models": [{"name": m.name, "sha256": m.sha256, "licence": m.licence} for m in models],
+        "models": registry.as_used(result.config.model_names, result.config.models),
         "counts": counts,
         "shards": [
             {**{name: files[path][name] for name in ("path", "sha256", "bytes", "rows")}, "clips": used[path]}
