@@ -1,5 +1,6 @@
 """The tables of a dataset: one row per input file, one row per clip that was ever a candidate, one row per frame."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,7 @@ class Column:
     @property
     def width(self) -> int:
         """Bytes of one frame."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
 FRAME_COLUMNS: dict[str, Column] = {

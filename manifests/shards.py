@@ -5,6 +5,7 @@ chunk. The reader proves that layout for each row group before it trusts it, and
 """
 
 import json
+import math
 import mmap
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -156,7 +157,7 @@ class Shard:
         offset = self._offset(row_group, name)
         if offset is None:
             return self._read_slowly(row_group, name)[start:stop]
-        count = max(0, stop - start) * int(np.prod(column.shape, dtype=np.int64))
+        count = max(0, stop - start) * math.prod(column.shape)
         flat = np.frombuffer(self._map, column.dtype, count=count, offset=offset + start * column.width)
         return flat.reshape(-1, *column.shape)
 

@@ -1,0 +1,236 @@
+"""The loader against a raw memory map of the same bytes, threads against processes, and what noise costs.
+
+Run: python benchmarks/loader.py [--clips 200] [--seconds 2] [--rounds 5]
+It makes its own shards in a temporary folder: 5 MB a clip, so 200 clips are 1.01 GB. Everything is read warm.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
+from hs_data.manifests.shards import Shard, ShardWriter
+from hs_data.manifests.storage import sha256_file
+from hs_data.trainer.data.batch import Batch
+from hs_data.trainer.data.config import DataConfig, open_samples
+from hs_data.trainer.data.loader import Loader
+from hs_data.trainer.data.samples import Samples
+from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
+from hs_data.trainer.recipes.noise import sample_noise
+
+CONTRACT = {
+    "latent": {"id": "made-up", "channels": 4, "size": 64, "dtype": "float16"},
+    "audio": {"id": "whisper"},
+    "frame_rate": 25,
+}
+RAW = "raw memory map"
+Piece = tuple[str, int, np.ndarray]
+"""A tensor's name, a place in the batch, and the bytes that belong there."""
+
+
+def write_dataset(
+    path: Path,
+    lengths: Sequence[int],
+    *,
+    columns: Mapping[str, Column],
+    contract: Mapping[str, Any],
+    splits: Sequence[str] | None = None,
+    fields: Sequence[Mapping[str, Any]] | None = None,
+    clips_per_shard: int = 50,
+    seed: int = 0,
+) -> None:
+    """Write a finished dataset of random numbers: clip `c0007` has `lengths[7]` frames.
+
+    Args:
+        path: folder to make.
+        lengths: frames of each clip.
+        columns: frame columns of the shards.
+        contract: what goes into their footers.
+        splits: `train` or `val` of each clip; all `train` when not given.
+        fields: more columns of `clips.parquet`, clip by clip.
+        clips_per_shard: clips of one file.
+        seed: of the numbers.
+    """
+    generator = np.random.default_rng(seed)
+    path.mkdir(parents=True)
+    (path / "shards").mkdir()
+    rows: list[dict[str, Any]] = []
+    shards = []
+    for number, first in enumerate(range(0, len(lengths), clips_per_shard)):
+        name = f"shards/{number:05d}.parquet"
+        with ShardWriter(path / name, columns, contract) as writer:
+            for clip in range(first, min(first + clips_per_shard, len(lengths))):
+                arrays = {n: _random(generator, c, lengths[clip]) for n, c in columns.items()}
+                group = writer.write_clip(f"c{clip:04d}", arrays)
+                rows.append(_row(f"c{clip:04d}", lengths[clip], name, group))
+                rows[-1] |= {"split": splits[clip]} if splits else {}
+                rows[-1] |= fields[clip] if fields else {}
+        file = path / name
+        shards.append({"path": name, "sha256": sha256_file(file), "bytes": file.stat().st_size})
+    pq.write_table(pa.Table.from_pylist(rows, schema=CLIP_SCHEMA), path / "clips.parquet")
+    pq.write_table(pa.Table.from_pylist([], schema=VIDEO_SCHEMA), path / "videos.parquet")
+    tables = {name: sha256_file(path / name) for name in ("clips.parquet", "videos.parquet")}
+    index = {"schema_version": SCHEMA_VERSION, "shards": shards, "tables": tables}
+    (path / "dataset.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _row(clip_id: str, length: int, shard: str, group: int) -> dict[str, Any]:
+    texts = {"clip_id": clip_id, "video_id": clip_id, "path": f"{clip_id}.mp4", "source": "made-up"}
+    numbers = {"start_frame": 0, "num_frames": length, "start_s": 0.0, "duration_s": length / 25}
+    return {**texts, **numbers, "verdict": "kept", "split": "train", "shard": shard, "row_group": group}
+
+
+def _random(generator: np.random.Generator, column: Column, length: int) -> np.ndarray:
+    shape = (length, *column.shape)
+    if np.dtype(column.dtype).kind in "iu":
+        return generator.integers(0, 100, shape).astype(column.dtype)
+    return generator.standard_normal(shape, dtype=np.float32).astype(column.dtype)
+
+
+def raw_batches(raw: Path, like: Batch) -> Iterator[object]:
+    """Copy random frames out of plain files of the same bytes into new tensors, as one would write it by hand.
+
+    The files hold [frames, 4, 64, 64] and [frames, 2, 5, 384] float16; a window is cut anywhere, clips are not known.
+    """
+    maps = {
+        name: np.memmap(raw / f"{name}.bin", np.float16, "r").reshape(-1, *FRAME_COLUMNS[name].shape)
+        for name in ("latent", "whisper")
+    }
+    num_samples, num_frames = like["latent"].shape[:2]
+    num_slots, last = num_frames + 4, len(maps["latent"]) - num_frames - 4
+    while True:
+        blobs = {name: torch.empty_like(like[name]) for name in ("latent", "reference", "whisper")}
+        rows = {name: blob.numpy() for name, blob in blobs.items()}
+        for place in range(num_samples):
+            start, reference = random.randint(2, last), random.randint(0, last)
+            rows["latent"][place] = maps["latent"][start : start + num_frames]
+            rows["reference"][place] = maps["latent"][reference]
+            rows["whisper"][place] = maps["whisper"][start - 2 : start - 2 + num_slots]
+        yield blobs
+
+
+def write_raw(path: Path, raw: Path) -> None:
+    """Write the columns of a dataset's shards one after the other into plain files."""
+    raw.mkdir()
+    for shard in (Shard(file) for file in sorted((path / "shards").iterdir())):
+        for name in ("latent", "whisper"):
+            with (raw / f"{name}.bin").open("ab") as file:
+                for group in range(shard.num_row_groups):
+                    file.write(shard.read(group, name).tobytes())
+
+
+def bare_batches(samples: Samples, batch_size: int, count: int) -> Callable[[], Iterator[object]]:
+    """Return what copies the pieces of the first `count` samples, into new tensors; all views were made beforehand."""
+    plans = [_plan(samples, first, batch_size) for first in range(0, count, batch_size)]
+
+    def batches() -> Iterator[object]:
+        while True:
+            for shapes, pieces in plans:
+                blobs = {name: torch.empty((batch_size, *shape), dtype=torch.float16) for name, shape in shapes.items()}
+                rows = {name: blob.numpy() for name, blob in blobs.items()}
+                for name, place, view in pieces:
+                    rows[name][place] = view
+                yield blobs
+
+    return batches
+
+
+def _plan(samples: Samples, first: int, batch_size: int) -> tuple[dict[str, tuple[int, ...]], list[Piece]]:
+    views = [samples.views(sample)[1] for sample in range(first, first + batch_size)]
+    pieces = [(name, place, view) for place, arrays in enumerate(views) for name, view in arrays.items()]
+    return {name: view.shape for name, _, view in pieces}, pieces
+
+
+class Processes(IterableDataset):
+    """The same batches from worker processes of torch's DataLoader, to compare with."""
+
+    def __init__(self, samples: Samples, batch_size: int) -> None:
+        self._samples, self._batch_size = samples, batch_size
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        info = get_worker_info()
+        assert info is not None
+        step = info.id
+        while True:
+            yield dict(self._samples.batch(step * self._batch_size, self._batch_size).tensors)
+            step += info.num_workers
+
+
+def rate(batches: Iterator[object], batch_size: int, seconds: float) -> float:
+    """Return samples a second."""
+    for _ in range(20):
+        next(batches)
+    count, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds:
+        next(batches)
+        count += batch_size
+    return count / passed
+
+
+def compare(samples: Samples, raw: Path, batch_size: int, seconds: float, rounds: int) -> None:
+    """Print samples a second of each way; ways take turns, so that a busy moment hits all of them."""
+    loaders = {f"loader, {n} threads": Loader(samples, batch_size=batch_size, num_workers=n) for n in (0, 1, 2)}
+    ways: dict[str, Callable[[], Iterator[object]]] = {RAW: partial(raw_batches, raw, samples.batch(0, batch_size))}
+    ways["bare copies"] = bare_batches(samples, batch_size, 2000)
+    ways |= {name: loader.batches for name, loader in loaders.items()}
+    ways |= {f"DataLoader, {n} processes": _processes(samples, batch_size, n) for n in (1, 2)}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, start in ways.items():
+            rates[name].append(rate(start(), batch_size, seconds))
+    size = sum(t[0].numel() * t.element_size() for t in samples.batch(0, 1).tensors.values())
+    print(f"batch {batch_size}, {size / 1e3:.0f} KB a sample, median of {rounds} rounds")
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, rates[RAW], strict=True))
+        middle = statistics.median(found)
+        print(f"  {name:24} {middle:8.0f} samples/s {middle * size / 1e6:8.0f} MB/s {100 * ratio:6.0f} % of raw")
+
+
+def _processes(samples: Samples, batch_size: int, num_workers: int) -> Callable[[], Iterator[object]]:
+    return lambda: iter(DataLoader(Processes(samples, batch_size), batch_size=None, num_workers=num_workers))
+
+
+def noise_cost(batch: Batch) -> None:
+    """Print what the noise of a batch costs on this CPU."""
+    shape = batch["latent"].shape
+    start = time.perf_counter()
+    for _ in range(20):
+        sample_noise(shape, batch["noise_seed"], offset=0.05, device=torch.device("cpu"))
+    print(f"noise: {(time.perf_counter() - start) / 20 / len(batch) * 1e3:.2f} ms a sample of {shape[1]} frames")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dataset"
+        columns = {name: FRAME_COLUMNS[name] for name in ("latent", "whisper")}
+        write_dataset(path, [125] * args.clips, columns=columns, contract=CONTRACT)
+        raw = Path(folder) / "raw"
+        write_raw(path, raw)
+        config = DataConfig(datasets=(str(path),))
+        for recipe in (HighSyncStage2(HighSyncConfig()), HighSyncStage1(Stage1Config())):
+            samples = open_samples(config, recipe, seed=1)
+            print(recipe.name, end=": ")
+            compare(samples, raw, recipe.batch_size, args.seconds, args.rounds)
+            noise_cost(samples.batch(0, recipe.batch_size))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The clips of one dataset that a run may use, as arrays of numbers, and their frames out of memory-mapped shards."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...manifests.dataset import open_dataset
+from ...manifests.errors import DatasetError
+from ...manifests.schema import CLIP_SCHEMA
+from ...manifests.shards import Shard
+from ...manifests.storage import digest
+from .conditions import columns_of, parse_conditions
+
+log = logging.getLogger(__name__)
+
+Split = Literal["train", "val"]
+COLUMNS = ("clip_id", "shard", "row_group", "num_frames", "verdict", "split")
+
+
+class ClipFrames:
+    """The frames of one clip; indexing by a column gives [L, *shape], a read-only view that costs no read by itself."""
+
+    def __init__(self, shard: Shard, row_group: int, num_frames: int) -> None:
+        self._shard = shard
+        self._row_group = row_group
+        self.num_frames = num_frames
+
+    def __contains__(self, column: str) -> bool:
+        return column in self._shard.columns
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self._shard.read(self._row_group, column)
+
+
+class ClipPool:
+    """The kept clips of one split of one dataset, in the order of their ids.
+
+    Args:
+        path: a dataset's folder.
+        split: `train` or `val`.
+        where: conditions on `clips.parquet`; see `conditions`.
+        min_frames: shorter clips are left out, counted and warned of.
+        max_open_shards: two files stay open for each.
+
+    Raises:
+        DatasetError: no dataset, or no clip is left.
+        ConfigError: a condition that cannot be read.
+    """
+
+    def __init__(
+        self, path: Path, *, split: Split, where: Sequence[str] = (), min_frames: int = 1, max_open_shards: int = 400
+    ) -> None:
+        self.path = path
+        self.split = split
+        self._dataset = open_dataset(path)
+        condition = parse_conditions(where, CLIP_SCHEMA)
+        wanted = (pc.field("verdict") == "kept") & pc.field("shard").is_valid() & (pc.field("split") == split)
+        table = self._dataset.clips(list(dict.fromkeys([*COLUMNS, *columns_of(where)])))
+        table = table.filter(wanted if condition is None else wanted & condition)
+        table = self._long_enough(table, min_frames).sort_by("clip_id")
+        if not len(table):
+            raise DatasetError(
+                f"{path}: no {split} clip of {min_frames} frames or more is left; "
+                "widen data.where, or build with other limits (select.val_share makes val clips)"
+            )
+        shards = table["shard"].combine_chunks().dictionary_encode()
+        self._names: list[str] = shards.dictionary.to_pylist()
+        self._ids = table["clip_id"].combine_chunks()
+        self._places = np.stack([shards.indices, table["row_group"], table["num_frames"]], axis=1).astype(np.int32)
+        self._shards: OrderedDict[int, Shard] = OrderedDict()
+        self._max_open = max_open_shards
+        self._lock = Lock()
+
+    def _long_enough(self, table: pa.Table, min_frames: int) -> pa.Table:
+        kept = table.filter(pc.field("num_frames") >= min_frames)
+        self.num_short = len(table) - len(kept)
+        if self.num_short:
+            log.warning("%s: %d %s clips are shorter than %d frames; left out",
+                        self.path, self.num_short, self.split, min_frames)  # fmt: skip
+        return kept
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def clip_id(self, index: int) -> str:
+        """Return the id of a clip."""
+        return self._ids[index].as_py()
+
+    def frames(self, index: int) -> ClipFrames:
+        """Return the frames of a clip; safe to call from several threads."""
+        shard, row_group, num_frames = self._places[index].tolist()
+        return ClipFrames(self._open(shard), row_group, num_frames)
+
+    def any_shard(self) -> Shard:
+        """Return the shard of the first clip."""
+        return self._open(int(self._places[0, 0]))
+
+    def fingerprint(self) -> str:
+        """Return the identity of these clips and of the bytes of their shards: equal ones give equal samples."""
+        hashes = {file["path"]: file["sha256"] for file in self._dataset.index["shards"]}
+        return digest("clips", self._ids.to_pylist(), self._places[:, 1:].tolist(), [hashes[n] for n in self._names])
+
+    def _open(self, number: int) -> Shard:
+        with self._lock:
+            shard = self._shards.get(number)
+            if shard is None:
+                shard = self._shards[number] = Shard(self.path / self._names[number])
+                if len(self._shards) > self._max_open:
+                    self._shards.popitem(last=False)  # its files close with its last view
+            else:
+                self._shards.move_to_end(number)
+            return shard

@@ -1,0 +1,66 @@
+"""The settings of the data, and the way from them to samples."""
+
+from dataclasses import dataclass
+
+from .clips import ClipPool, Split
+from .mixture import Mixture, Source, parse_sources
+from .samples import Cutter, Samples
+from .staging import stage
+
+VALIDATION_SEED = 0
+"""Runs with other seeds are still judged on the same samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which datasets a run trains on, and how they are read."""
+
+    datasets: tuple[str, ...] = ()
+    """Folders or URIs (`s3://`, `gs://`, `file://`); several with weights: `A=0.7,B=0.3`."""
+    where: tuple[str, ...] = ()
+    """Conditions on `clips.parquet` that all must hold, such as `sync_confidence>5,sharpness>20`; for both splits."""
+    staging: str = ""
+    """Folder on a local disk where datasets of a bucket are copied."""
+    num_workers: int = 2
+    """Threads that read ahead; 0 reads when the batch is asked for."""
+    num_ahead: int = 2
+    """Batches that each thread may be ahead."""
+    num_val_samples: int = 64
+    """Samples of the `val` clips that a run is judged on: always the same ones, whatever the seed of the run."""
+    max_open_shards: int = 400
+    """Shards that stay open for each dataset, two files each; stay below half of `ulimit -n`."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0 or min(self.num_ahead, self.num_val_samples, self.max_open_shards) < 1:
+            raise ValueError("num_workers: counts must be positive; only num_workers may be 0")
+
+
+def open_samples(config: DataConfig, recipe: Cutter, *, seed: int) -> Samples:
+    """Open the training samples; datasets in a bucket are copied first, so let one process of a machine go ahead.
+
+    Raises:
+        ConfigError: settings that cannot be used.
+        DatasetError: a dataset that is missing, or does not fit the recipe or the other datasets.
+    """
+    return _open(config, recipe, seed, "train")
+
+
+def open_validation(config: DataConfig, recipe: Cutter) -> Samples:
+    """Open the held-out samples, of which 0 .. `num_val_samples` - 1 are used; raises as `open_samples`."""
+    return _open(config, recipe, VALIDATION_SEED, "val")
+
+
+def _open(config: DataConfig, recipe: Cutter, seed: int, split: Split) -> Samples:
+    sources = parse_sources(config.datasets)
+    pools = [_pool(config, recipe, source, split) for source in sources]
+    return Samples(pools, Mixture([source.weight for source in sources]), recipe, seed)
+
+
+def _pool(config: DataConfig, recipe: Cutter, source: Source, split: Split) -> ClipPool:
+    return ClipPool(
+        stage(source.place, config.staging),
+        split=split,
+        where=config.where,
+        min_frames=recipe.min_frames,
+        max_open_shards=config.max_open_shards,
+    )
