@@ -8,7 +8,9 @@ from .annotations import SourceVideo
 from .utterance_clips import Layout, list_clips
 
 CLIP = re.compile(
-    r"(?:.*/)?(?:(?P<part>dev|test)/)?(?:mp4|txt|aac)/(?P<identity>id\d{5})/(?P<id>[\w-]{11})/\d{5}\.\w+", re.ASCII
+    r"(?:(?:.*/)?(?:vox2_)?(?P<part>dev|test)(?:_mp4|_txt)?/|(?:.*/)?)"
+    r"(?:mp4|txt|aac)/(?P<identity>id\d{5})/(?P<id>[\w-]{11})/\d{5}\.\w+",
+    re.ASCII,
 )
 
 
