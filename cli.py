@@ -112,21 +112,25 @@ def build(
         print(output)  # noqa: T201 - data: where the dataset is
 
 
-@app.command(epilog="Example:  hs-data sources folder")
+@app.command(epilog="Example:  hs-data sources vfhq --input VFHQ")
 def sources(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one source in full.")] = None,
+    input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Look what is there.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the source datasets that can be built, or show one: layout, licence, default settings."""
+    """List the source datasets that can be built, or show one: layout, licence, how to get it, what is there.
+
+    With --input and a NAME that is not found there, the exit code is 1.
+    """
     from .manifests import sources as known  # noqa: PLC0415
+    from .manifests.sources import survey  # noqa: PLC0415
 
-    chosen = [known.get_source(name)] if name else list(known.sources().values())
-    fields = ("name", "summary", "preset", "licence") if name is None else _SOURCE_FIELDS
-    rows = [{field: getattr(source, field) for field in fields} for source in chosen]
-    _emit(rows if name is None else rows[0], as_json)
-
-
-_SOURCE_FIELDS = ("name", "summary", "layout", "licence", "preset", "needs_input", "defaults")
+    if name is None:
+        _emit(survey.overview(list(known.sources().values()), input_), as_json)
+        return
+    facts = survey.describe(known.get_source(name), input_)
+    _emit(facts, as_json)
+    raise typer.Exit(0 if facts.get("found", True) else 1)
 
 
 @models_app.callback(invoke_without_command=True, epilog="Example:  hs-data models --set models.dir=weights")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import DatasetError
-from .schema import SCHEMA_VERSION
+from .schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from .shards import Shard
 from .storage import read_json
 
@@ -48,11 +48,11 @@ class Dataset:
 
     def videos(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per input file."""
-        return self._table("videos.parquet", columns)
+        return self._table("videos.parquet", VIDEO_SCHEMA, columns)
 
     def clips(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per candidate clip, kept or not."""
-        return self._table("clips.parquet", columns)
+        return self._table("clips.parquet", CLIP_SCHEMA, columns)
 
     @cached_property
     def kept(self) -> list[Clip]:
@@ -77,9 +77,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.kept)
 
-    def _table(self, name: str, columns: Sequence[str] | None) -> pa.Table:
+    def _table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+        names = list(columns) if columns is not None else None
         try:
-            return pq.read_table(self.path / name, columns=list(columns) if columns is not None else None)
+            # Columns that came later are null in an older dataset.
+            return pq.read_table(self.path / name, columns=names, schema=schema)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.path / name}: cannot be read ({error}); build again") from error
 

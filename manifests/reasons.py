@@ -16,6 +16,7 @@ REASONS: dict[str, str] = {
     "duplicate": "another input has the same content",
     # annotations
     "annotation_missing": "the source says nothing about this file",
+    "annotation_unreadable": "a line or entry of the source's annotation cannot be read",
     "bbox_resolution_mismatch": "the annotated box was made for a picture of another aspect",
     # the clip
     "too_short": "shorter than the shortest clip",

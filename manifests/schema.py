@@ -19,6 +19,7 @@ VIDEO_SCHEMA = pa.schema(
         pa.field("path", pa.string(), nullable=False),  # below the source folder, `/` between parts
         pa.field("source", pa.string(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("youtube_id", pa.string()),
         pa.field("container", pa.string()),
         pa.field("video_codec", pa.string()),
         pa.field("width", pa.int32()),  # as shown, after rotation
@@ -41,6 +42,7 @@ VIDEO_SCHEMA = pa.schema(
         pa.field("num_decode_errors", pa.int32()),
         pa.field("num_decoded", pa.int64()),  # source frames that the scoring pass decoded
         pa.field("chunks", pa.list_(pa.int64())),  # first frames of the stretches that were scored one by one
+        pa.field("chunk_ends", pa.list_(pa.int64())),  # and their ends, where only annotated spans were scored
         pa.field("cuts_s", pa.list_(pa.float64())),
         pa.field("cut_scores", pa.list_(pa.float32())),
         pa.field("num_clips", pa.int32(), nullable=False),
@@ -55,13 +57,19 @@ SCORE_SCHEMA = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("identity", pa.string()),
+        # What the source says of the stretch that the clip lies in.
+        pa.field("youtube_id", pa.string()),
+        pa.field("annotation", pa.string()),  # the source's own name of it
+        pa.field("transcript", pa.string()),  # where the clip is all of it
+        pa.field("language", pa.string()),
+        pa.field("official_split", pa.string()),
         pa.field("track", pa.int32()),  # null: a stretch without a face
         pa.field("start_frame", pa.int64(), nullable=False),  # 25 fps, from the first frame of the video
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("starts_at", pa.string()),  # start, cut, gap, piece, chunk: what the clip begins with
-        pa.field("ends_at", pa.string()),  # end, cut, gap, piece, chunk
+        pa.field("starts_at", pa.string()),  # start, cut, gap, piece, chunk, span: what the clip begins with
+        pa.field("ends_at", pa.string()),  # end, cut, gap, piece, chunk, span
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         # geometry, per frame, source pixels

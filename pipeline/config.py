@@ -43,6 +43,8 @@ class RunConfig:
     """Size of a shard."""
     max_error_rate: float = 0.1
     """Share of inputs that may end as `internal_error` before the run counts as failed."""
+    check_boxes: bool = True
+    """Whether an annotated span is refused when its box was made for a picture of another shape; else it has no box."""
 
     def __post_init__(self) -> None:
         if min(self.unit_s, self.chunk_s, self.shard_mb) <= 0 or not 0 <= self.max_error_rate <= 1:

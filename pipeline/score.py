@@ -34,11 +34,8 @@ class ScoreItem:
     start_frame: int
     end_frame: int
     identity: str | None = None
-
-    @property
-    def item_id(self) -> str:
-        """Identity of the stretch: its content and place, not its name."""
-        return f"{self.video_id}-{self.start_frame}"
+    edge: str = "chunk"
+    """What its ends inside the video are called: of a `chunk` of a long file, of an annotated `span`."""
 
     @property
     def duration_s(self) -> float:
@@ -101,8 +98,8 @@ class Scorer:
             item.start_frame,
             item.end_frame,
             list(footage.cuts),
-            starts_at="chunk" if item.start_frame else "start",
-            ends_at="end" if item.end_frame >= item.video.num_frames else "chunk",
+            starts_at=item.edge if item.start_frame else "start",
+            ends_at="end" if item.end_frame >= item.video.num_frames else item.edge,
         )
         pieces = cut_clips(shots, footage.tracks, config.tracks, config.scenes.guard_frames)
         openings = {

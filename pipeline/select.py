@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..manifests.schema import VERDICT_FIELDS
-from ..manifests.storage import digest
+from .splits import assign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,16 @@ class SelectConfig:
     """Largest correlation between crop geometry and mouth opening. 0: not judged."""
     val_share: float = 0.05
     """Share of identities (of videos, where nobody is named) whose clips are held out as `val`."""
+    test_share: float = 0.0
+    """Share whose clips are held out as `test`."""
+    official_splits: bool = True
+    """Whether the splits that a source's authors fix come before the shares."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.silent_share < 1 or not 0 <= self.val_share < 1:
             raise ValueError("select: silent_share and val_share must lie in [0, 1)")
+        if not 0 <= self.test_share < 1 - self.val_share:
+            raise ValueError("select: test_share must not be negative and leave something beside val_share to train on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +156,9 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
         "threshold": [found and found["threshold"] for found in first],
         "failures": failures,
         "clip_class": ["silent" if is_silent else "speech" for is_silent in silent],
-        "split": _split(scores, config.val_share),
+        "split": assign(
+            scores, val_share=config.val_share, test_share=config.test_share, official=config.official_splits
+        ),
         "crop_policy": [policy] * len(scores),
         "leakage": scores[f"leakage_{policy}"],
     }
@@ -201,13 +209,6 @@ def _limit_silent(
     quota = round(num_speaking * config.silent_share / (1 - config.silent_share))
     for place in sorted((place for place in good if silent[place]), key=lambda place: ids[place])[quota:]:
         failures[place].append(_failure("no_speech", float(shares[place]), config.min_speech_share))
-
-
-def _split(scores: pa.Table, val_share: float) -> list[str]:
-    """Hold out whole identities or videos, each by its own hash: stable as data are added, and nothing in both."""
-    owners = zip(scores["identity"].to_pylist(), scores["video_id"].to_pylist(), strict=True)
-    places = [int(digest("split", identity or video)[:8], 16) / 16**8 for identity, video in owners]
-    return ["val" if place < val_share else "train" for place in places]
 
 
 def _failure(reason: str, value: float, threshold: float) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def test_a_name_that_is_not_utf_8_is_spelled_out(tmp_path: Path):
     for name in (b"caf\xe9.mp4", b"\xff\xfe.mkv"):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
     items = list_inputs(FOLDER, tmp_path, limit=None, shard=None)
-    assert [item["path"] for item in items] == ["a.mp4", "caf\\xe9.mp4", "\\xff\\xfe.mkv"]
-    assert [item["size_bytes"] for item in items] == [5, 0, 0], "the probe finds no such file and says so"
+    assert [item["path"] for item in items] == ["\\xff\\xfe.mkv", "a.mp4", "caf\\xe9.mp4"]
+    assert [item["size_bytes"] for item in items] == [0, 5, 0], "the probe finds no such file and says so"
     assert json.dumps(items, ensure_ascii=False).encode()
 
 
@@ -242,9 +242,11 @@ def test_chunks_are_as_long_as_asked_where_key_frames_allow():
 
 # --- stretches to score
 
+SAYS_NOTHING = {"identity": None, "youtube_id": None, "official_split": None}
+
 
 def _input(name: str, **values) -> Item:
-    return {"id": f"i-{name}", "path": f"{name}.mp4", "source": "folder", "identity": None, **values}
+    return {"id": f"i-{name}", "path": f"{name}.mp4", "source": "folder", **SAYS_NOTHING, **values}
 
 
 def _probed(video_id: str, num_frames: int = 250, **values) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():
         assert rule.limit in settings
         assert {rule.column.format(policy=policy) for policy in CROP_POLICIES} <= set(SCORE_SCHEMA.names)
     judged = {rule.limit for rule in RULES} | {"min_speech_share", "silent_share", "sync_rules", "val_share"}
+    judged |= {"test_share", "official_splits"}
     assert judged == settings, "a setting that no rule uses"
 
 

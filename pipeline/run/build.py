@@ -25,6 +25,7 @@ from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, sc
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
+from .spans import place_spans
 from .supervise import Limits, Supervisor
 from .units import Item, Phase, Unit
 
@@ -95,8 +96,9 @@ class Build:
         for folder in ("shards", "work/scores"):
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
-        probed = self._phase("probe", inputs, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
-        checked = {item: refuse_early(receipt, config) for item, receipt in probed.receipts.items()}
+        there = [item for item in inputs if item["refused"] is None]
+        probed = self._phase("probe", there, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
+        checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
         stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)
         clips = self._select(read_scores(scored, self._dataset, stretches))
@@ -170,7 +172,7 @@ class Build:
         stretches = [item["id"] for item in result.stretches]
         receipts = [
             # By content, not by item: those know the time of change, which a copy of the same folder has not.
-            [(item["path"], result.probed[item["id"]].get("video_id")) for item in result.inputs],
+            [(result.probed[item["id"]].get("video_id"), [item[name] for name in SAID]) for item in result.inputs],
             [outcome for _, outcome in outcomes(result.probed, [item["id"] for item in result.inputs])],
             outcomes(result.scored.receipts, stretches),
             outcomes(result.encoded.receipts, list(result.items.values())),
@@ -187,6 +189,8 @@ def outcomes(receipts: Mapping[str, Mapping[str, Any]], items: Sequence[str]) ->
     return [(item, receipts[item].get("outcome") or receipts[item].get("reason") or "ok") for item in items]
 
 
+SAID = ("path", "identity", "youtube_id", "official_split", "spans")
+"""What a source says of an input."""
 RETRIED = ("unavailable", "codec_missing")
 """Outcomes that another try on another day may change: a disk that is mounted, a decoder that is installed."""
 
@@ -194,6 +198,13 @@ RETRIED = ("unavailable", "codec_missing")
 def is_done(receipt: Mapping[str, Any] | None) -> bool:
     """Tell whether an item needs no other try."""
     return receipt is not None and receipt.get("outcome") not in RETRIED
+
+
+def check(item: Item, receipt: dict, config: Config) -> dict:
+    """Return what is known of an input before anything is decoded."""
+    if item["refused"] is not None:
+        return item["refused"]
+    return place_spans(refuse_early(receipt, config), item["spans"], check_boxes=config.run.check_boxes)
 
 
 def refuse_early(receipt: dict, config: Config) -> dict:

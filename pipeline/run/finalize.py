@@ -18,6 +18,7 @@ from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
 from ..config import Config
 from ..models import registry
+from ..splits import overlaps
 from .ledger import Ledger
 from .units import Item
 
@@ -51,13 +52,16 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
     """Write `clips.parquet`, `videos.parquet` and, last of all, `dataset.json`.
 
     Raises:
-        DatasetError: an input or a candidate is not accounted for; a bug of ours, and nothing is written.
+        DatasetError: an input or a candidate is not accounted for, or somebody is in two splits; a bug of ours, and
+            nothing is written.
     """
     clips = join_shards(result.clips, result.items, result.encoded)
     videos = video_rows(result, clips)
     counts = count(videos, clips)
     if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
         raise DatasetError(f"{dataset}: candidates are not all accounted for ({counts}); report this")
+    if shared := overlaps(clips):
+        raise DatasetError(f"{dataset}: {shared[0]} ({len(shared)} such); report this")
     write_table(dataset / "clips.parquet", clips)
     write_table(dataset / "videos.parquet", videos)
     write_json(dataset / "dataset.json", _index(result, clips, counts, key) | {"tables": hash_tables(dataset)})
@@ -123,8 +127,13 @@ def video_rows(result: Result, clips: pa.Table) -> list[Row]:
     rows = []
     for source in result.inputs:
         receipt = result.probed[source["id"]]
-        row: Row = {name: source[name] for name in ("path", "source", "size_bytes")}
-        row |= {"outcome": receipt["outcome"], "detail": receipt.get("detail"), "num_clips": 0, "num_kept": 0}
+        row: Row = {name: source[name] for name in ("path", "source", "size_bytes", "youtube_id")}
+        row |= {
+            "outcome": receipt["outcome"],
+            "detail": receipt.get("detail") or receipt.get("note"),
+            "num_clips": 0,
+            "num_kept": 0,
+        }
         video_id = receipt.get("video_id")
         if "video" in receipt:
             row |= _streams(receipt) | {"video_id": video_id}
@@ -133,6 +142,7 @@ def video_rows(result: Result, clips: pa.Table) -> list[Row]:
         elif video_id in by_video:
             row |= _scored(by_video[video_id], result.scored, has_face=video_id in has_face)
             row |= {"num_clips": num_clips[video_id], "num_kept": num_kept[video_id]}
+            row["detail"] = "; ".join(filter(None, (row["detail"], receipt.get("note")))) or None
         rows.append(row)
     return rows
 
@@ -155,6 +165,7 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
     ]
     row: Row = {
         "chunks": [item["start_frame"] for item in items],
+        "chunk_ends": [item["end_frame"] for item in items] if items[0]["is_span"] else None,
         "cuts_s": [frame / 25 for frame, _ in cuts],
         "cut_scores": [score for _, score in cuts],
         "num_decoded": sum(receipt.get("num_decoded", 0) for receipt in receipts),

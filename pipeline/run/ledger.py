@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.schema import SCORE_SCHEMA
+from .spans import annotate
 from .supervise import Quarantine
 from .units import Item, Phase
 
@@ -68,18 +69,15 @@ def total_costs(dataset: Path) -> dict[str, float]:
 def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Table:
     """Return the candidate clips of the scored stretches, ordered by path and place, with two columns of our own.
 
-    `scores_file` and `scores_row` say where a row lies. Paths are those of today, for a file may have been renamed.
+    `scores_file` and `scores_row` say where a row lies. What a source says is that of today: files may be renamed.
     """
-    today = {item["video_id"]: item for item in items}
+    today = {item["video_id"] for item in items}
     tables = [_with_place(dataset, file["path"]) for file in ledger.files([item["id"] for item in items])]
     empty = _with_columns(SCORE_SCHEMA.empty_table(), "", 0)
     table = pa.concat_tables(tables) if tables else empty
     table = table.filter(pc.field("video_id").isin(pa.array(list(today), pa.string())))
     table = table.take(pa.array(list(_first_of_each(table["clip_id"].to_pylist())), pa.int64()))
-    for name in ("path", "source", "identity"):
-        values = pa.array([today[video][name] for video in table["video_id"].to_pylist()], pa.string())
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(name), values)
+    table = annotate(table, items)
     keys = [(name, "ascending") for name in ("path", "start_frame", "track", "clip_id")]
     return table.sort_by(keys)
 

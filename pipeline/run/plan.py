@@ -1,17 +1,17 @@
 """The plan: which items there are, which are done, and the units of the rest, written down before anything runs."""
 
 import hashlib
-import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ...manifests.errors import SourceError
 from ...manifests.records import FRAME_RATE, Video, unpack
-from ...manifests.sources import Source
+from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
+from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
 
 PROBE_FINGERPRINT = "probe-1"
@@ -25,41 +25,53 @@ Receipts = Mapping[str, Mapping[str, Any]]
 def list_inputs(source: Source, root: Path, *, limit: int | None, shard: tuple[int, int] | None) -> list[Item]:
     """List the input files as items of the probe phase, told apart by path, size and time of change.
 
+    What the source names but is not there, or cannot be read of its annotations, is an item too: with its outcome in
+    `refused`, and not to be probed.
+
     Args:
         source: the reader.
         root: the source folder.
-        limit: only the first so many files.
+        limit: only the first so many files, and nothing that is refused.
         shard: `(i, n)`, 1 <= i <= n: only the i-th of n parts; a file's part depends on its path alone.
 
     Raises:
-        SourceError: the folder is missing or holds no media file.
+        SourceError: the folder is missing or holds no media file of this source.
     """
     if not root.is_dir():
-        raise SourceError(f"{root}: no such folder; name the source with --input. Expected:\n{source.layout.strip()}")
-    listed = list(source.list_videos(root))
-    if not listed:
-        raise SourceError(f"{root}: no media files for --source {source.name}. Expected:\n{source.layout.strip()}")
+        raise SourceError(f"{root}: no such folder; name the source with --input. {source.guide()}")
+    listed = sorted(source.list_videos(root), key=lambda video: video.path)
+    if all(video.reason for video in listed):
+        raise SourceError(f"{root}: no media files for --source {source.name}{_why(listed)}. {source.guide()}")
+    if limit is not None:
+        listed = [video for video in listed if not video.reason]
     if shard is not None:
         listed = [video for video in listed if _part_of(video.path, shard[1]) == shard[0] - 1]
-    return [_input_item(root, video.path, video.identity, source.name) for video in listed[:limit]]
+    return [_input_item(root, video, source.name) for video in listed[:limit]]
+
+
+def _why(refused: Sequence[SourceVideo]) -> str:
+    """Say what there is instead of media files."""
+    counts = Counter(video.reason for video in refused)
+    shown = [f"{number} {reason}" for reason, number in counts.most_common()]
+    return f" ({', '.join(shown)}; first {refused[0].path}: {refused[0].detail})" if refused else ""
 
 
 def _part_of(path: str, num_parts: int) -> int:
     return int(hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest(), 16) % num_parts
 
 
-def _input_item(root: Path, path: str, identity: str | None, source: str) -> Item:
-    try:
-        facts = (root / path).stat()
-        size, changed = facts.st_size, facts.st_mtime_ns
-    except OSError:
-        size, changed = 0, 0  # the probe will say `unavailable`
-    item_id = digest("input", path, size, changed)[:20]
+def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
+    size, changed = (0, 0) if video.reason else _facts(root / video.path)
+    refused = {"outcome": video.reason, "detail": video.detail} if video.reason else None
     return {
-        "id": item_id,
-        "path": path,
+        "id": digest("input", video.path, size, changed, *([video.detail] if video.reason else []))[:20],
+        "path": video.path,
         "size_bytes": size,
-        "identity": identity,
+        "identity": video.identity,
+        "youtube_id": video.youtube_id,
+        "official_split": video.split,
+        "spans": [pack_span(span) for span in video.spans],
+        "refused": refused,
         "source": source,
         "seconds": 0.0,
         "timeout_s": max(PROBE_TIMEOUT_S, size / PROBE_BYTES_PER_S),
@@ -67,43 +79,65 @@ def _input_item(root: Path, path: str, identity: str | None, source: str) -> Ite
     }
 
 
+def _facts(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0  # the probe will say `unavailable`
+    return facts.st_size, facts.st_mtime_ns
+
+
 def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:
-    """Return the stretches to score: every readable content once, long files in chunks."""
-    items: list[Item] = []
-    seen: set[str] = set()
+    """Return the stretches to score: every readable content once, long ones in chunks.
+
+    Where a source annotates spans, those and nothing else, over all files of the same content.
+    """
+    copies: dict[str, list[Item]] = {}
     for source in inputs:
-        receipt = probed[source["id"]]
-        if receipt["outcome"] != "ok" or receipt["video_id"] in seen:
-            continue
-        seen.add(receipt["video_id"])
-        for start, end in chunks(unpack(dict(receipt["video"])), config.run.chunk_s):
-            items.append(
-                {
-                    "id": f"{receipt['video_id']}-{start}",
-                    "video_id": receipt["video_id"],
-                    "path": source["path"],
-                    "source": source["source"],
-                    "identity": source["identity"],
-                    "video": receipt["video"],
-                    "start_frame": start,
-                    "end_frame": end,
-                    "seconds": (end - start) / FRAME_RATE,
-                    "timeout_s": config.decode.timeout_s(end - start),
-                }
-            )
-    return items
+        if probed[source["id"]]["outcome"] == "ok":
+            copies.setdefault(probed[source["id"]]["video_id"], []).append(source)
+    return [item for same in copies.values() for item in _stretches(same, probed, config)]
 
 
-def chunks(video: Video, chunk_s: float) -> Iterator[tuple[int, int]]:
-    """Cut a video at clean key frames into stretches of at least `chunk_s`, as 25 fps frame ranges."""
-    start = 0
+def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterator[Item]:
+    source, receipts = same[0], [probed[item["id"]] for item in same]
+    video = unpack(dict(receipts[0]["video"]))
+    annotations = [a for receipt in receipts for a in receipt.get("annotations", [])]
+    is_whole = not all(receipt.get("annotations") for receipt in receipts)
+    is_span = not is_whole and merge(annotations) != [(0, video.num_frames)]
+    for first, last in merge(annotations) if is_span else [(0, video.num_frames)]:
+        for start, end in chunks(video, config.run.chunk_s, first, last):
+            yield {
+                "id": stretch_id(receipts[0]["video_id"], start, end if is_span else None),
+                "video_id": receipts[0]["video_id"],
+                "path": source["path"],
+                "source": source["source"],
+                "identity": source["identity"],
+                "youtube_id": source["youtube_id"],
+                "official_split": source["official_split"],
+                "annotations": [a for a in annotations if a["start_frame"] < end and start < a["end_frame"]],
+                "is_span": is_span,
+                "video": receipts[0]["video"],
+                "start_frame": start,
+                "end_frame": end,
+                "seconds": (end - start) / FRAME_RATE,
+                "timeout_s": config.decode.timeout_s(end - start),
+            }
+
+
+def chunks(video: Video, chunk_s: float, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int]]:
+    """Cut a video, or its frames `first:last`, at clean key frames into stretches of at least `chunk_s`.
+
+    Yields:
+        25 fps frame ranges.
+    """
+    start, stop = first, video.num_frames if last is None else last
     for time in video.keyframes_s:
-        # The first frame that shows the key frame's picture or a later one: its slot's middle is not before it.
-        frame = math.ceil(time * FRAME_RATE - Fraction(1, 2))
-        if (frame - start) / FRAME_RATE >= chunk_s and (video.num_frames - frame) / FRAME_RATE >= chunk_s / 2:
+        frame = frame_at(time)
+        if (frame - start) / FRAME_RATE >= chunk_s and (stop - frame) / FRAME_RATE >= chunk_s / 2:
             yield start, frame
             start = frame
-    yield start, video.num_frames
+    yield start, stop
 
 
 class PlanFile:

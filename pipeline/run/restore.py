@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog
-from ...manifests.schema import SCORE_SCHEMA
+from ...manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA, VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, read_json, sha256_file
 from ..config import Config
+from .spans import stretch_id
 
 UNIT = "restored"
 
@@ -26,7 +27,7 @@ def restore_commits(dataset: Path, config: Config) -> None:
         return
     index = read_json(index_path)
     log = CommitLog(dataset)
-    clips = pq.read_table(dataset / "clips.parquet")
+    clips = pq.read_table(dataset / "clips.parquet", schema=CLIP_SCHEMA)
     if index["fingerprints"]["score"] == config.score_fingerprint():
         _restore_scores(dataset, log, clips, config.score_fingerprint())
     if index["fingerprints"]["encode"] == config.encode_fingerprint():
@@ -39,14 +40,15 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
     scores = clips.select(SCORE_SCHEMA.names)
     create_if_absent(path, lambda temporary: pq.write_table(scores, temporary, compression="zstd"))
     receipts: dict[str, dict[str, Any]] = {}
-    for video in pq.read_table(dataset / "videos.parquet").to_pylist():
-        for place, start in enumerate(video["chunks"] or []):
+    for video in pq.read_table(dataset / "videos.parquet", schema=VIDEO_SCHEMA).to_pylist():
+        starts = video["chunks"] or []
+        for place, (start, end) in enumerate(zip(starts, video["chunk_ends"] or [None] * len(starts), strict=True)):
             outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]
             receipt = {"outcome": outcome, "detail": video["detail"]}
             if place == 0:  # what was counted over the whole file is told once
                 receipt |= {name: video[name] for name in ("num_decoded", "num_decode_errors", "cut_scores")}
                 receipt["cuts"] = [round(time * 25) for time in video["cuts_s"]]
-            receipts[f"{video['video_id']}-{start}"] = receipt
+            receipts[stretch_id(video["video_id"], start, end)] = receipt
     file = {"path": path.relative_to(dataset).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
     log.add(Commit(phase="score", unit=UNIT, fingerprint=fingerprint, receipts=receipts, file=file))
 

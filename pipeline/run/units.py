@@ -79,6 +79,7 @@ def score_item(item: Item) -> ScoreItem:
         video=unpack(item["video"]),
         start_frame=item["start_frame"],
         end_frame=item["end_frame"],
+        edge="span" if item["is_span"] else "chunk",
     )
 
 

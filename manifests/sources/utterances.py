@@ -1,0 +1,118 @@
+"""The text files of VoxCeleb1, VoxCeleb2, LRS2 and LRS3: a few named lines, a table of boxes, a table of words."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from .annotations import Box, UnreadableError, box, number, read_lines
+
+FRAME_RATE = 25
+"""Of the frame numbers in all of these files, whatever the original had."""
+VOXCELEB1_LINES = 360
+"""VoxCeleb1's boxes are pixels of the picture scaled to so many lines (`REF_FRAME_SIZE` of crop_vox.py)."""
+LARGEST_FRACTION = 1.5
+"""Corners above this are pixels; fractions may reach a little below 0 and over 1."""
+HEADER = re.compile(r"(Identity|Reference|Offset|FV Conf|ASD Conf|Text|Conf|Ref)\s*:\s*(.*?)\s*")
+WORD_COLUMNS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word and when it is said, seconds from the start of the clip."""
+
+    text: str
+    start_s: Fraction
+    end_s: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """What one file says; parts that it does not have are None or empty."""
+
+    identity: str | None
+    youtube_id: str | None
+    transcript: str | None
+    """Upper case, as stored; `{NS}` and `{LG}` mark noise and laughter."""
+    frames: tuple[int, ...]
+    """Of the original video at 25 fps."""
+    boxes: tuple[Box, ...]
+    """One a frame, in the original picture, not in the crop that is shipped."""
+    words: tuple[Word, ...]
+    faults: tuple[str, ...]
+    """Lines that cannot be read, as `line N: why`."""
+
+    @property
+    def start_s(self) -> Fraction | None:
+        """Start in the original video."""
+        return Fraction(self.frames[0], FRAME_RATE) if self.frames else None
+
+    @property
+    def end_s(self) -> Fraction | None:
+        """End of the last frame in the original video."""
+        return Fraction(self.frames[-1] + 1, FRAME_RATE) if self.frames else None
+
+
+def read_utterance(path: Path) -> Utterance:
+    """Read one file; lines that do not follow the grammar are told and passed over."""
+    heads: dict[str, str] = {}
+    frames: list[tuple[int, list[Fraction]]] = []
+    words: list[Word] = []
+    faults: list[str] = []
+    table = ""
+    for place, line in read_lines(path):
+        try:
+            if line.startswith(("FRAME", "WORD")):
+                table = line.split()[0]
+            elif table == "FRAME" and line.strip():
+                frames.append(_frame(line.split()))
+            elif table == "WORD" and line.strip():
+                words.append(_word(line.split()))
+            elif line.strip():
+                _head(line, heads)
+        except UnreadableError as error:
+            faults.append(f"line {place}: {error}")
+    return Utterance(
+        identity=heads.get("Identity"),
+        youtube_id=heads.get("Reference") or heads.get("Ref"),
+        transcript=heads.get("Text"),
+        frames=tuple(frame for frame, _ in frames),
+        boxes=_boxes([corners for _, corners in frames], faults),
+        words=tuple(words),
+        faults=tuple(faults),
+    )
+
+
+def _head(line: str, heads: dict[str, str]) -> None:
+    found = HEADER.fullmatch(line)
+    if not found or "\ufffd" in line:
+        raise UnreadableError(f"{line[:40]!r} is not a name and a value")
+    heads[found[1]] = found[2]
+
+
+def _frame(words: list[str]) -> tuple[int, list[Fraction]]:
+    if len(words) != 5 or not re.fullmatch(r"\d{1,9}", words[0], re.ASCII):
+        raise UnreadableError("not FRAME X Y W H")
+    x, y, width, height = (number(word) for word in words[1:])
+    if width <= 0 or height <= 0:
+        raise UnreadableError("the box is empty")
+    return int(words[0]), [x, y, x + width, y + height]
+
+
+def _word(words: list[str]) -> Word:
+    if len(words) < WORD_COLUMNS:
+        raise UnreadableError("not WORD START END")
+    start_s, end_s = number(words[1]), number(words[2])
+    if end_s < start_s:
+        raise UnreadableError(f"{words[0][:40]} ends before it begins")
+    return Word(text=words[0], start_s=start_s, end_s=end_s)
+
+
+def _boxes(corners: list[list[Fraction]], faults: list[str]) -> tuple[Box, ...]:
+    """Tell pixels from fractions by the largest value of the whole file, for a pixel box may lie near 0."""
+    are_pixels = any(max(values) > LARGEST_FRACTION for values in corners)
+    try:
+        return tuple(box(v, None, VOXCELEB1_LINES) if are_pixels else box(v, 1, 1) for v in corners)
+    except UnreadableError as error:
+        faults.append(f"FRAME table: {error}")
+        return ()
