@@ -218,7 +218,7 @@ def test_masked_latents_are_those_of_the_hidden_crop(astronaut: np.ndarray):
     arrays = CropEncoder(LatentsConfig(masked=True), ModelsConfig()).encode(_crops(astronaut))
     masked = arrays["latent_masked"].astype(np.float32)
     # Mid grey is 0 in [-1, 1], and so in every channel; a block transform has no neighbours.
-    assert np.abs(masked[:, :3, 28:60, 5:59]).max() == 0
+    assert np.abs(masked[:, :3, 28:60, 5:59]).max() < 1e-6
     np.testing.assert_array_equal(masked[:, :3, :28], arrays["latent"][:, :3, :28])
     np.testing.assert_array_equal(masked[:, :3, :, :5], arrays["latent"][:, :3, :, :5])
 
@@ -230,11 +230,17 @@ def test_the_contract_names_the_mask_only_where_one_is_used():
     assert mask == {"id": "highsync-64", "rows": [224, 480], "columns": [40, 472], "grey_level": 127.5}
 
 
+def _picture(data: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture[..., ::-1]
+
+
 def test_jpeg_crops_decode_to_the_crop(astronaut: np.ndarray):
     sizes = []
     for quality, least_db in ((80, 32.0), (95, 38.0)):
         data = jpeg(astronaut, quality)
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        decoded = _picture(data)
         assert psnr_db(astronaut, decoded) > least_db
         sizes.append(len(data))
     assert 20_000 < sizes[0] < sizes[1] < 150_000
@@ -242,8 +248,7 @@ def test_jpeg_crops_decode_to_the_crop(astronaut: np.ndarray):
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = (255, 0, 0)
     stripes[:, 1::2] = (0, 0, 255)
-    decoded = cv2.imdecode(np.frombuffer(jpeg(stripes, 95), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    assert psnr_db(stripes, decoded) > 30
+    assert psnr_db(stripes, _picture(jpeg(stripes, 95))) > 30
 
 
 def test_the_round_trip_is_measured_over_the_frame_and_the_mouth(astronaut: np.ndarray):

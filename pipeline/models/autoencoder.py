@@ -1,5 +1,6 @@
 """Stable Diffusion's VAE and its distilled copy TAESD, as diffusers runs them: crops to latents and back."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -171,7 +172,7 @@ def _build(make: Callable[[], Network], tensors: Mapping[str, Tensor], dtype: to
         cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         network.load_state_dict(cast, strict=True, assign=True)
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        reason = textwrap.shorten(str(error), 200)
         raise ModelError(f"{weights}: not the weights of this network ({reason}); fetch it again") from error
     return network.eval().requires_grad_(requires_grad=False)
 

@@ -1,5 +1,6 @@
 """Whisper's encoder: its hidden states at 50 Hz for sound of any length, without the step that 30 s windows leave."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,6 @@ def _build(tensors: Mapping[str, Tensor], weights: Path) -> AudioEncoder:
         network = AudioEncoder(num_mels, num_context, width, width // HEAD_WIDTH, num_blocks)
         network.load_state_dict(tensors, strict=True)
     except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = textwrap.shorten(str(error), 200)
         raise ModelError(f"{weights}: not an encoder of Whisper ({reason}); fetch it again") from error
     return network.eval().requires_grad_(requires_grad=False).float()
