@@ -125,6 +125,8 @@ VERDICT_FIELDS = [
     pa.field("leakage", pa.float32()),  # under the policy in use
     pa.field("audio_shift_samples", pa.int32()),  # applied to the stored PCM; positive: delayed
     pa.field("residual_lead_ms", pa.float32()),  # measured again on what a trainer reads
+    pa.field("psnr_db", pa.float32()),  # crops against decoded latents; null: not one of the clips that are checked
+    pa.field("psnr_mouth_db", pa.float32()),  # the same where the mouth is
     pa.field("detail", pa.string()),
     pa.field("shard", pa.string()),
     pa.field("row_group", pa.int32()),
@@ -135,23 +137,39 @@ CLIP_SCHEMA = pa.schema([*SCORE_SCHEMA, *VERDICT_FIELDS])
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A per-frame column of a shard: `shape` and `dtype` of one frame, stored as that many raw little-endian bytes."""
+    """A per-frame column of a shard: `shape` and `dtype` of one frame, stored as that many raw little-endian bytes.
+
+    With `dtype="O"` and no shape a frame is one `bytes` of any length: a file of its own, such as a JPEG.
+    """
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
+    def is_file(self) -> bool:
+        """Whether a frame is a file of any length."""
+        return self.dtype == "O"
+
+    @property
     def width(self) -> int:
-        """Bytes of one frame."""
+        """Bytes of one frame of fixed size."""
         return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+
+    @property
+    def stored_as(self) -> pa.DataType:
+        """The type in Parquet."""
+        return pa.binary() if self.is_file else pa.binary(self.width)
 
 
 FRAME_COLUMNS: dict[str, Column] = {
     "latent": Column(dtype="<f2", shape=(4, 64, 64)),  # posterior mean x scaling
+    "latent_logvar": Column(dtype="<f2", shape=(4, 64, 64)),  # of the posterior before scaling
+    "latent_masked": Column(dtype="<f2", shape=(4, 64, 64)),  # as `latent`, of the crop with the mouth hidden
+    "frame_jpeg": Column(dtype="O", shape=()),  # the 512 px crop
     "logmel": Column(dtype="<f2", shape=(4, 80)),  # 100 Hz: four steps of a frame, 80 mel bins
-    "whisper": Column(dtype="<f2", shape=(2, 5, 384)),  # 50 Hz: two half-frames, 5 encoder states
+    "whisper": Column(dtype="<f2", shape=(2, 5, 384)),  # 50 Hz: two half-frames, 5 encoder states (tiny)
     "pcm": Column(dtype="<i2", shape=(640,)),  # 16 kHz mono
     "crop": Column(dtype="<f4", shape=(4,)),  # x0 y0 x1 y1 of the crop, source px
     "landmarks": Column(dtype="<f4", shape=(5, 2)),  # in the 512 px crop; absent without a landmark detector
 }
-"""Every column a shard may have; a dataset has those its recipe asked for."""
+"""Every column a shard may have; a dataset has those its recipe asked for, in the shapes that its footers state."""

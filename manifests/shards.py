@@ -1,7 +1,8 @@
 """Shards: ordinary Parquet (row = frame, row group = clip) laid out so that a trainer can slice it as a memory map.
 
 Blob columns are required `FixedSizeBinary`, uncompressed, without dictionary or statistics, one PLAIN page per column
-chunk. The reader proves that layout for each row group before it trusts it, and otherwise reads through Parquet.
+chunk. The reader proves that layout for each row group before it trusts it, and otherwise reads through Parquet. A
+column of files (JPEG crops) is required `Binary`, written the same way and always read through Parquet.
 """
 
 import json
@@ -39,7 +40,7 @@ class ShardWriter:
     def __init__(self, path: Path, columns: Mapping[str, Column], contract: Mapping[str, Any]) -> None:
         self._columns = dict(columns)
         fields = [pa.field("clip_id", pa.string(), nullable=False), pa.field("frame", pa.int32(), nullable=False)]
-        fields += [pa.field(name, pa.binary(column.width), nullable=False) for name, column in columns.items()]
+        fields += [pa.field(name, column.stored_as, nullable=False) for name, column in columns.items()]
         footer = {
             "schema_version": SCHEMA_VERSION,
             "columns": {name: asdict(column) for name, column in columns.items()},
@@ -70,7 +71,7 @@ class ShardWriter:
 
         Args:
             clip_id: the clip's id.
-            arrays: column name to an array [T, ...] of the column's dtype and shape.
+            arrays: column name to an array [T, ...] of the column's dtype and shape; [T] of `bytes` for files.
 
         Raises:
             ValueError: columns missing or too many, a wrong dtype or shape, lengths that differ.
@@ -88,8 +89,11 @@ class ShardWriter:
             array = arrays[name]
             if array.dtype != np.dtype(column.dtype) or array.shape != (num_frames, *column.shape):
                 raise ValueError(f"{clip_id}.{name}: {array.dtype}{array.shape}, expected {column} x {num_frames}")
+            if column.is_file:
+                data.append(pa.array(list(array), pa.binary()))
+                continue
             blob = pa.py_buffer(np.ascontiguousarray(array))
-            data.append(pa.FixedSizeBinaryArray.from_buffers(pa.binary(column.width), num_frames, [None, blob]))
+            data.append(pa.FixedSizeBinaryArray.from_buffers(column.stored_as, num_frames, [None, blob]))
         table = pa.Table.from_arrays(data, schema=self._schema)
         self._writer.write_table(table, row_group_size=num_frames)
         self.num_clips += 1
@@ -121,8 +125,9 @@ class Shard:
         """Refuse a footer that promises other columns than the file has: its bytes would be read as other frames."""
         schema = self._file.schema_arrow
         for name, column in self.columns.items():
-            if name not in schema.names or schema.field(name).type != pa.binary(column.width):
-                raise DatasetError(f"{self.path}: {name} is not {column.width} bytes a frame; run `hs-data verify`")
+            if name not in schema.names or schema.field(name).type != column.stored_as:
+                size = "of any size" if column.is_file else f"{column.width} bytes"
+                raise DatasetError(f"{self.path}: {name} is not {size} a frame; run `hs-data verify`")
 
     def close(self) -> None:
         """Close the file; views that were read stay valid until they are dropped."""
@@ -151,7 +156,7 @@ class Shard:
         return self._offset(row_group, name) is not None
 
     def read(self, row_group: int, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read frames `start:stop` of one column of one clip as [T, *shape]."""
+        """Read frames `start:stop` of one column of one clip as [T, *shape]; files as [T] of `bytes`."""
         column, rows = self.columns[name], self.num_frames(row_group)
         start, stop, _ = slice(start, stop).indices(rows)
         offset = self._offset(row_group, name)
@@ -164,6 +169,8 @@ class Shard:
     def _read_slowly(self, row_group: int, name: str) -> np.ndarray:
         column = self.columns[name]
         chunk = self._file.read_row_group(row_group, columns=[name])[name].combine_chunks()
+        if column.is_file:
+            return np.array(chunk.to_pylist(), object)
         blob = b"".join(value.as_py() for value in chunk)
         return np.frombuffer(blob, column.dtype).reshape(-1, *column.shape)
 
@@ -175,6 +182,8 @@ class Shard:
 
     def _find_blob(self, row_group: int, name: str) -> int | None:
         """Return where the raw bytes of a column chunk begin, or None when its layout is not the one we write."""
+        if self.columns[name].is_file:
+            return None
         group = self._file.metadata.row_group(row_group)
         chunk = group.column(self._index[name])
         size = group.num_rows * self.columns[name].width

@@ -1,15 +1,17 @@
-"""Audio features a recipe conditions on: log-mel with Whisper's own filters, four steps of 10 ms a video frame."""
+"""Audio features a recipe conditions on: their interface, and log-mel with Whisper's own filters."""
 
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ..manifests.errors import ModelError
 from ..manifests.records import SAMPLES_PER_FRAME
+from ..manifests.schema import FRAME_COLUMNS, Column
+from .models.registry import ModelsConfig
 
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -20,21 +22,92 @@ DYNAMIC_RANGE = 8.0
 """Whisper keeps 8 decades below the loudest bin."""
 
 
+WHISPER_COLUMNS = {
+    "tiny": FRAME_COLUMNS["whisper"],
+    "base": Column(dtype="<f2", shape=(2, 7, 512)),
+    "small": Column(dtype="<f2", shape=(2, 13, 768)),
+}
+"""The output of the convolutions and of each of 4, 6 or 12 blocks; sizes of OpenAI's checkpoints."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
     """Which features are stored beside the latents."""
 
-    backend: Literal["logmel"] = "logmel"
-    """`logmel`: 80 mel bins at 100 Hz, no network."""
+    backend: Literal["logmel", "whisper"] = "logmel"
+    """`logmel`: 80 mel bins at 100 Hz, no network; `whisper`: states of Whisper's encoder at 50 Hz."""
+    whisper: Literal["tiny", "base", "small"] = "tiny"
+    """Size of Whisper; HighSync and MuseTalk use tiny."""
 
     @property
     def model_names(self) -> list[str]:
         """Registry names of the weights that the features need."""
-        return []
+        return [f"whisper-{self.whisper}"] if self.backend == "whisper" else []
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of a shard that come of sound, beside the samples themselves."""
+        column = WHISPER_COLUMNS[self.whisper] if self.backend == "whisper" else FRAME_COLUMNS["logmel"]
+        return {self.backend: column}
+
+
+class AudioFeatures(Protocol):
+    """What an audio encoder must do."""
+
+    name: str
+    """Of its column in a shard."""
+    column: Column
+    contract: dict[str, Any]
+    """What a trainer must agree with."""
+
+    def features(self, pcm: np.ndarray) -> np.ndarray:
+        """Return the features [T, *column.shape] of a clip [640 * T] int16 at 16 kHz."""
+        ...
+
+
+class LogMel:
+    """The log-mel spectrogram that Whisper hears, 100 Hz."""
+
+    name = "logmel"
+    column = FRAME_COLUMNS["logmel"]
+    contract: dict[str, Any] = {"id": "logmel", "revision": "1", "rate_hz": 100}  # noqa: RUF012 - a constant
+
+    def features(self, pcm: np.ndarray) -> np.ndarray:
+        """Return [T, 4, 80] float16 of a clip [640 * T] int16."""
+        return log_mel(pcm)
+
+
+def make_audio_features(config: AudioConfig, models: ModelsConfig) -> AudioFeatures:
+    """Return the encoder that the settings name; its module is imported only now.
+
+    Raises:
+        ModelError: its weights are missing or are not those of this network.
+        ConfigError: the device is not there.
+    """
+    if config.backend == "logmel":
+        return LogMel()
+    from .models import registry  # noqa: PLC0415
+    from .models.device import place, settle  # noqa: PLC0415
+    from .models.whisper import WhisperEncoder  # noqa: PLC0415
+
+    device, dtype = place(settle(models))
+    return WhisperEncoder(registry.require(config.model_names[0], models), device=device, dtype=dtype)
 
 
 def log_mel(pcm: np.ndarray) -> np.ndarray:
     """Return Whisper's log-mel spectrogram of a clip, cut into video frames.
+
+    Args:
+        pcm: [640 * T] int16 at 16 kHz.
+
+    Returns:
+        [T, 4, 80] float16, roughly in [-1, 1.5]; step 0 is centred on the frame's first sample.
+    """
+    return spectrogram(pcm).astype(np.float16).reshape(-1, STEPS_PER_FRAME, NUM_MELS)
+
+
+def spectrogram(pcm: np.ndarray) -> np.ndarray:
+    """Return Whisper's log-mel spectrogram of a clip.
 
     The same numbers as `whisper.log_mel_spectrogram` on the same samples; step `4 k` is centred on the first sample of
     frame k. Any length: there is no 30 s limit here.
@@ -43,7 +116,7 @@ def log_mel(pcm: np.ndarray) -> np.ndarray:
         pcm: [640 * T] int16 at 16 kHz.
 
     Returns:
-        [T, 4, 80] float16, roughly in [-1, 1.5].
+        [4 * T, 80] float32, roughly in [-1, 1.5].
     """
     sound = pcm.astype(np.float32) / 32768.0
     padded = np.pad(sound, WINDOW_SAMPLES // 2, mode="reflect")
@@ -51,7 +124,7 @@ def log_mel(pcm: np.ndarray) -> np.ndarray:
     power = np.abs(np.fft.rfft(frames * _window(), axis=1)).astype(np.float32) ** 2
     log = np.log10(np.maximum(power @ _mel_filters().T, 1e-10))
     log = np.maximum(log, log.max() - DYNAMIC_RANGE)
-    return ((log + 4.0) / 4.0).astype(np.float16).reshape(-1, STEPS_PER_FRAME, NUM_MELS)
+    return (log + 4.0) / 4.0
 
 
 @cache

@@ -23,7 +23,7 @@ from .tracks import TracksConfig
 
 SCORE_VERSION = 1
 """Raise it when the same settings give other scores: what was scored before is then scored again."""
-ENCODE_VERSION = 1
+ENCODE_VERSION = 2
 """Raise it when the same settings give other shards."""
 
 

@@ -11,11 +11,12 @@ from ..manifests.errors import MediaError
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ..manifests.schema import FRAME_COLUMNS, Column
 from ..manifests.shards import Shard, ShardWriter
-from . import audio_features, sync
+from . import sync
+from .audio_features import make_audio_features
 from .config import Config
 from .costs import Costs
 from .kept_clip import DecodeRun, EncodeItem, decode_runs
-from .latents import Codec, make_codec
+from .latents import CropEncoder
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
@@ -31,20 +32,22 @@ def no_guard(_budget_s: float) -> AbstractContextManager[None]:
 
 
 class Encoder:
-    """Encode kept clips; holds the codec, so make one per worker."""
+    """Encode kept clips; holds the networks, so make one per worker."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._codec: Codec = make_codec(config.latents)
+        self._crops = CropEncoder(config.latents, config.models)
+        self._audio = make_audio_features(config.audio, config.models)
 
     def columns(self, *, landmarks: bool) -> dict[str, Column]:
         """Return the frame columns of the shards."""
-        names = ["latent", self._config.audio.backend, "pcm", "crop", *(["landmarks"] if landmarks else [])]
-        return {name: FRAME_COLUMNS[name] for name in names}
+        others = ["pcm", "crop", *(["landmarks"] if landmarks else [])]
+        columns = {**self._config.latents.columns, self._audio.name: self._audio.column}
+        return columns | {name: FRAME_COLUMNS[name] for name in others}
 
     def contract(self) -> Row:
         """Return what a trainer must agree with."""
-        return {"latent": self._codec.contract, "audio": {"id": self._config.audio.backend}, "frame_rate": FRAME_RATE}
+        return {"latent": self._crops.contract, "audio": self._audio.contract, "frame_rate": FRAME_RATE}
 
     def encode(
         self,
@@ -66,8 +69,9 @@ class Encoder:
             turn_to: told the clip that is waited for.
 
         Returns:
-            Item id to its receipt: `row_group`, `audio_shift_samples`, `residual_lead_ms`, or the `reason` with
-            `value`, `threshold` and `detail` why there is no row group.
+            Item id to its receipt: `row_group`, `audio_shift_samples`, `residual_lead_ms`, `psnr_db` and
+            `psnr_mouth_db` of the clips that are checked, or the `reason` with `value`, `threshold` and `detail` why
+            there is no row group.
         """
         receipts: dict[str, Row] = {}
         columns = self.columns(landmarks=all(item.landmarks is not None for item in items))
@@ -88,13 +92,15 @@ class Encoder:
         if clip.failure is not None:
             return clip.failure
         arrays = clip.arrays()
-        peak = float(np.abs(arrays["latent"].astype(np.float32)).max())
-        if not peak <= self._config.latents.max_abs:  # also true for NaN
-            value = peak if np.isfinite(peak) else None
-            return {"reason": "latent_nan", "value": value, "threshold": self._config.latents.max_abs}
+        limit = self._config.latents.max_abs
+        latents = [arrays[name] for name in ("latent", "latent_masked") if name in arrays]
+        peak = float(np.max([np.abs(array).max() for array in latents]))  # NaN where one is
+        if not (peak <= limit and np.isfinite(arrays.get("latent_logvar", 0.0)).all()):
+            return {"reason": "latent_nan", "value": peak if limit < peak < np.inf else None, "threshold": limit}
         with costs.stage("write"):
             row_group = writer.write_clip(clip.item.clip_id, {name: arrays[name] for name in columns})
-        return {"row_group": row_group, "audio_shift_samples": clip.item.shift_samples}
+        receipt = {"row_group": row_group, "audio_shift_samples": clip.item.shift_samples}
+        return receipt | (clip.round_trip or {})
 
     def _encode_run(
         self,
@@ -106,7 +112,7 @@ class Encoder:
         turn_to: Callable[[str], None],
     ) -> Iterator[OpenClip]:
         """Yield the clips of one run as they become whole; each holds its arrays or the reason why it has none."""
-        waiting = [OpenClip(item, self._config.crop, self._codec) for item in run.items]
+        waiting = [OpenClip(item, self._config.crop, self._crops) for item in run.items]
         frames = decode.frames(
             path,
             run.items[0].video,
@@ -146,7 +152,8 @@ class Encoder:
         padded = np.pad(pcm, (max(0, -start), 0))
         start = max(0, start)
         pcm = np.ascontiguousarray(padded[start : start + item.num_frames * SAMPLES_PER_FRAME])
-        return {"pcm": pcm.reshape(-1, SAMPLES_PER_FRAME).astype("<i2"), "logmel": audio_features.log_mel(pcm)}
+        features = self._audio.features(pcm)
+        return {"pcm": pcm.reshape(-1, SAMPLES_PER_FRAME).astype("<i2"), self._audio.name: features}
 
     def _check_sound(self, items: Sequence[EncodeItem], path: Path, receipts: dict[str, Row]) -> None:
         """Measure the offset again on the samples that a trainer reads."""

@@ -1,36 +1,83 @@
-"""Latents: the interface of an image codec, and the block-DCT one that needs no weights."""
+"""Latents: the interface of an image codec, and what is stored of the crops of a clip."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import cv2
 import numpy as np
-from scipy.fft import dct
 
 from ..manifests import settings
 from ..manifests.dataset import Dataset
-from ..manifests.schema import FRAME_COLUMNS
+from ..manifests.schema import FRAME_COLUMNS, Column
+from .models.registry import ModelsConfig
 
 SIZE = 512
 """Side of the crop in px; 64 latent cells of 8 px."""
-CELL = 8
-CELLS = SIZE // CELL
+MOUTH_ROWS, MOUTH_COLUMNS = (224, 480), (40, 472)
+"""First and one past the last px that HighSync's mask hides: rows 28-59, columns 5-58 of its 64x64 mask, 8 px each."""
+HIDDEN = 127.5
+"""Grey level of a hidden pixel: LatentSync multiplies pixels in [-1, 1] by its mask, which leaves 0."""
+MASK = {"id": "highsync-64", "rows": [*MOUTH_ROWS], "columns": [*MOUTH_COLUMNS], "grey_level": HIDDEN}
+"""What stands in the contract of masked latents, so that another mask can come beside it."""
+JPEG_BYTES = 60_000
+"""Size of a 512 px face as JPEG, measured 20-49 kB at quality 90 and 40-81 kB at 95; for the size of shards only."""
+BEST_DB = 100.0
+"""What a round trip without any error counts as: JSON knows no infinity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsConfig:
-    """Which codec turns crops into latents."""
+    """Which codec turns crops into latents, and what is stored beside them."""
 
-    backend: Literal["block_dct"] = "block_dct"
-    """`block_dct`: a fixed orthonormal transform, decodes to recognisable frames; for trying things out."""
+    backend: Literal["block_dct", "sd_vae", "taesd"] = "block_dct"
+    """`sd_vae`: the VAE of Stable Diffusion 1.5 (sd-vae-ft-mse); `taesd`: its distilled copy, same latent space;
+    `block_dct`: a fixed orthonormal transform, decodes to recognisable frames, for trying things out."""
     max_abs: float = 30.0
     """A latent beyond this is out of range and drops the clip as `latent_nan`."""
+    logvar: bool = False
+    """Store `latent_logvar`, the posterior's log-variance; only `sd_vae` has one."""
+    masked: bool = False
+    """Store `latent_masked`: the crop with the mouth hidden, encoded. It cannot be derived from `latent`."""
+    jpeg_quality: int = 0
+    """Store the crops as `frame_jpeg`, 4:4:4, 1-100, for losses on pixels; 0: do not."""
+    batch: int = 8
+    """Crops in one forward pass on a GPU, by its memory; on a CPU frames go one by one."""
+    check_every: int = 200
+    """One clip of so many, chosen by its id, is decoded again for `psnr_db`; 1: every clip, 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.logvar and self.backend != "sd_vae":
+            raise ValueError(f"logvar: backend={self.backend} has no variance; use sd_vae, or logvar=false")
+        if not 0 <= self.jpeg_quality <= 100 or self.batch < 1 or self.check_every < 0:
+            raise ValueError("jpeg_quality must lie in 0-100, batch be at least 1 and check_every at least 0")
 
     @property
     def model_names(self) -> list[str]:
         """Registry names of the weights that the codec needs."""
-        return []
+        return {"block_dct": [], "sd_vae": ["sd-vae-ft-mse"], "taesd": ["taesd"]}[self.backend]
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of a shard that come of crops."""
+        wanted = {"latent_logvar": self.logvar, "latent_masked": self.masked, "frame_jpeg": self.jpeg_quality > 0}
+        return {name: FRAME_COLUMNS[name] for name in ("latent", *(name for name in wanted if wanted[name]))}
+
+    @property
+    def frame_bytes(self) -> int:
+        """About how many bytes a frame takes in these columns."""
+        return sum(JPEG_BYTES if column.is_file else column.width for column in self.columns.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """What a codec makes of frames."""
+
+    mean: np.ndarray
+    """[T, 4, 64, 64] float16, scaled."""
+    logvar: np.ndarray | None = None
+    """[T, 4, 64, 64] float16, of the posterior before scaling; None where a codec has no variance."""
 
 
 class Codec(Protocol):
@@ -38,8 +85,8 @@ class Codec(Protocol):
 
     contract: dict[str, Any]
 
-    def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Encode [T, 512, 512, 3] uint8 RGB as [T, 4, 64, 64] float16."""
+    def encode(self, frames: np.ndarray) -> Posterior:
+        """Encode [T, 512, 512, 3] RGB, uint8 or float32 grey levels of 0-255."""
         ...
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -47,79 +94,100 @@ class Codec(Protocol):
         ...
 
 
-class BlockDct:
-    """The lowest terms of an 8x8 block DCT of luma, and chroma means, on the grid of the SD VAE.
+class CropEncoder:
+    """Turn batches of crops into the columns that the settings ask for; holds the codec, so make one per worker."""
 
-    Channels: 0 mean luma, 1 and 2 first horizontal and vertical cosine of luma, 3 mean chroma of a pair of cells (Cb in
-    the left cell, Cr in the right). Every step is orthonormal, so decoding gives the least-squares picture. Pixels are
-    taken in [-1, 1], BT.601 full range.
+    def __init__(self, config: LatentsConfig, models: ModelsConfig) -> None:
+        self.config = config
+        self._codec = make_codec(config, models)
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What a trainer must agree with."""
+        return {**self._codec.contract, "mask": MASK if self.config.masked else None}
+
+    def encode(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the columns of crops [T, 512, 512, 3] uint8 RGB."""
+        posterior = self._codec.encode(crops)
+        arrays = {"latent": posterior.mean}
+        if self.config.logvar:
+            assert posterior.logvar is not None  # the settings were checked
+            arrays["latent_logvar"] = posterior.logvar
+        if self.config.masked:
+            arrays["latent_masked"] = self._codec.encode(hide_mouth(crops)).mean
+        if self.config.jpeg_quality:
+            arrays["frame_jpeg"] = np.array([jpeg(crop, self.config.jpeg_quality) for crop in crops], object)
+        return arrays
+
+    def round_trip(self, crops: np.ndarray, latents: np.ndarray) -> dict[str, float] | None:
+        """Return `psnr_db` and `psnr_mouth_db` of crops [T, 512, 512, 3] decoded again; None of broken latents."""
+        if not np.isfinite(latents).all():
+            return None
+        decoded = self._codec.decode(latents)
+        pairs = {"psnr_db": (crops, decoded), "psnr_mouth_db": (_mouth(crops), _mouth(decoded))}
+        return {name: round(min(psnr_db(*pair), BEST_DB), 3) for name, pair in pairs.items()}
+
+
+def make_codec(config: LatentsConfig, models: ModelsConfig) -> Codec:
+    """Return the codec that the settings name; its module is imported only now.
+
+    Raises:
+        ModelError: its weights are missing or are not those of this network.
+        ConfigError: the device is not there.
     """
+    if config.backend == "block_dct":
+        from .models.block_dct import BlockDct  # noqa: PLC0415
 
-    SCALING = 0.25
-    """Brings latents of faces to a standard deviation of about 1 in channel 0."""
+        return BlockDct()
+    from .models import registry  # noqa: PLC0415
+    from .models.autoencoder import KlCodec, TinyCodec  # noqa: PLC0415
+    from .models.device import place, settle  # noqa: PLC0415
 
-    contract: dict[str, Any] = {  # noqa: RUF012 - a constant of the class, written into every footer
-        "id": "hs-data/block-dct",
-        "revision": "1",
-        "sha256": None,
-        "scaling": SCALING,
-        "dtype": "float16",
-        "channels": 4,
-        "size": 64,
-        "pixels": SIZE,
-    }
-
-    def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Encode [T, 512, 512, 3] uint8 RGB as [T, 4, 64, 64] float16."""
-        return np.stack([self._encode_one(frame) for frame in frames])
-
-    def _encode_one(self, frame: np.ndarray) -> np.ndarray:
-        # The colour change is linear too, so it comes last, on 64x64 cells instead of 512x512 pixels.
-        pixels = frame.reshape(CELLS, CELL, SIZE * 3).astype(np.float32)
-        rows = (_basis() @ pixels).reshape(CELLS, 2, CELLS, CELL, 3)
-        low = np.einsum("rucxk,vx->uvrck", rows, _basis(), optimize=True)  # [2, 2, 64, 64, 3]
-        low[0, 0] -= 127.5 * CELL
-        luma = low.reshape(4, -1, 3)[:3] @ _ycc()[0]
-        chroma = low[0, 0].reshape(CELLS, CELLS // 2, 2, 3).mean(axis=2) @ _ycc()[1:].T
-        channels = np.concatenate([luma.reshape(3, CELLS, CELLS), chroma.reshape(1, CELLS, CELLS)])
-        return (channels * np.float32(self.SCALING / 127.5)).astype(FRAME_COLUMNS["latent"].dtype)
-
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """Decode [T, 4, 64, 64] to [T, 512, 512, 3] uint8 RGB."""
-        scaled = latents.astype(np.float32) / self.SCALING
-        low = np.zeros((*scaled[:, 0].shape, 2, 2), np.float32)
-        low[..., 0, 0], low[..., 0, 1], low[..., 1, 0] = scaled[:, 0], scaled[:, 1], scaled[:, 2]
-        luma = np.einsum("trcij,iy,jx->trycx", low, _basis(), _basis(), optimize=True).reshape(-1, SIZE, SIZE)
-        pairs = scaled[:, 3].reshape(len(latents), CELLS, CELLS // 2, 2) / CELL
-        chroma = pairs.repeat(CELL, axis=1).repeat(2 * CELL, axis=2)  # [T, 512, 512, 2]
-        rgb = np.concatenate([luma[..., None], chroma], axis=3) @ np.linalg.inv(_ycc()).T.astype(np.float32)
-        return np.clip((rgb + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-
-
-def make_codec(config: LatentsConfig) -> Codec:
-    """Return the codec that the settings name."""
-    return {"block_dct": BlockDct}[config.backend]()
+    device, dtype = place(settle(models))
+    weights = registry.require(config.model_names[0], models)
+    kind = KlCodec if config.backend == "sd_vae" else TinyCodec
+    # On a CPU a batch is no faster and takes its memory many times.
+    return kind(weights, device=device, dtype=dtype, batch=1 if device.type == "cpu" else config.batch)
 
 
 def decoder_for(dataset: Dataset) -> Callable[[np.ndarray], float]:
-    """Return what `verify` decodes latents with: the codec that the dataset was made by."""
-    config = settings.build(LatentsConfig, dataset.index["config"]["latents"], path="latents.")
-    codec = make_codec(config)
+    """Return what `verify` decodes latents with: the codec that the dataset was made by, on what this machine has.
+
+    Raises:
+        ModelError: the codec's weights are not where the build found them.
+    """
+    tables = dataset.index["config"]
+    config = settings.build(LatentsConfig, tables["latents"], path="latents.")
+    models = settings.build(ModelsConfig, tables.get("models", {}), path="models.")
+    codec = make_codec(config, replace(models, device="auto", precision="auto"))
     return lambda latents: float(codec.decode(latents).std())
 
 
+def is_checked(clip_id: str, every: int) -> bool:
+    """Tell whether a clip is one of those that are decoded again: by its id, so that every run picks the same."""
+    return every > 0 and int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8]) % every == 0
+
+
+def hide_mouth(crops: np.ndarray) -> np.ndarray:
+    """Return crops [T, 512, 512, 3] as float32 grey levels with the mouth at mid grey."""
+    hidden = crops.astype(np.float32)
+    _mouth(hidden)[:] = HIDDEN
+    return hidden
+
+
+def jpeg(crop: np.ndarray, quality: int) -> bytes:
+    """Return a crop [512, 512, 3] uint8 RGB as a JPEG with colours in full resolution."""
+    colours = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    done, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality, *colours])
+    assert done  # a crop of known size cannot fail
+    return data.tobytes()
+
+
 def psnr_db(original: np.ndarray, decoded: np.ndarray) -> float:
-    """Return the peak signal-to-noise ratio of two uint8 pictures in dB; infinite when they are equal."""
+    """Return the peak signal-to-noise ratio of two uint8 arrays in dB; infinite when they are equal."""
     error = np.mean((original.astype(np.float64) - decoded.astype(np.float64)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
 
 
-@cache
-def _basis() -> np.ndarray:
-    """Return the two lowest rows [2, 8] of the orthonormal DCT-II."""
-    return np.asarray(dct(np.eye(CELL), norm="ortho", axis=0), np.float32)[:2]
-
-
-@cache
-def _ycc() -> np.ndarray:
-    return np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
+def _mouth(frames: np.ndarray) -> np.ndarray:
+    return frames[:, slice(*MOUTH_ROWS), slice(*MOUTH_COLUMNS)]

@@ -7,26 +7,26 @@ import numpy as np
 from . import crop
 from .costs import Costs
 from .kept_clip import EncodeItem
-from .latents import SIZE, Codec
+from .latents import SIZE, CropEncoder, is_checked
 from .media import decode
 from .media.decode import Frame
 
-BATCH_FRAMES = 16
-"""Crops that wait for the codec; a clip is never held as pixels."""
 Row = dict[str, Any]
 
 
 class OpenClip:
-    """A clip that is being encoded: takes the frames of its stretch, holds a small batch of crops at most."""
+    """A clip that is being encoded: takes the frames of its stretch, holds one batch of crops as pixels at most."""
 
-    def __init__(self, item: EncodeItem, config: crop.CropConfig, codec: Codec) -> None:
+    def __init__(self, item: EncodeItem, config: crop.CropConfig, encoder: CropEncoder) -> None:
         self.item = item
         self.failure: Row | None = None
         """Why the clip has no arrays."""
+        self.round_trip: Row | None = None
+        """What the codec lost, of the first batch of a clip that is checked."""
         self._crops = crop.crop_boxes(item.boxes, item.landmarks, config).astype("<f4")
-        self._codec = codec
+        self._encoder = encoder
         self._batch: list[np.ndarray] = []
-        self._latents: list[np.ndarray] = []
+        self._encoded: list[dict[str, np.ndarray]] = []
         self._sound: dict[str, np.ndarray] = {}
         self._num_added = self._num_stale = 0
 
@@ -44,7 +44,7 @@ class OpenClip:
         self._num_stale += frame.is_stale
         with costs.stage("crop"):
             self._batch.append(crop.warp(frame.rgb, self._crops[place], SIZE))
-        if len(self._batch) == BATCH_FRAMES:
+        if len(self._batch) == self._encoder.config.batch:
             self._flush(costs)
 
     def finish(self, sound: dict[str, np.ndarray], costs: Costs) -> None:
@@ -57,14 +57,22 @@ class OpenClip:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the clip's arrays, one row a frame."""
-        arrays = {"latent": np.concatenate(self._latents), "crop": self._crops, **self._sound}
+        names = self._encoder.config.columns
+        arrays = {name: np.concatenate([batch[name] for batch in self._encoded]) for name in names}
+        arrays |= {"crop": self._crops, **self._sound}
         if self.item.landmarks is not None:
             corner, size = self._crops[:, None, :2], self._crops[:, None, 2:] - self._crops[:, None, :2]
             arrays["landmarks"] = ((self.item.landmarks - corner) / size * SIZE).astype("<f4")
         return arrays
 
     def _flush(self, costs: Costs) -> None:
-        if self._batch:
-            with costs.stage("latents"):
-                self._latents.append(self._codec.encode(np.stack(self._batch)))
-            self._batch = []
+        if not self._batch:
+            return
+        crops = np.stack(self._batch)
+        with costs.stage("latents"):
+            encoded = self._encoder.encode(crops)
+        if not self._encoded and is_checked(self.item.clip_id, self._encoder.config.check_every):
+            with costs.stage("check"):
+                self.round_trip = self._encoder.round_trip(crops, encoded["latent"])
+        self._encoded.append(encoded)
+        self._batch = []

@@ -1,11 +1,14 @@
 """Audio features: Whisper's own numbers, at the right place in time, for clips of any length."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import FRAME_COLUMNS
-from hs_data.pipeline.audio_features import log_mel
+from hs_data.pipeline.audio_features import AudioConfig, log_mel, make_audio_features, spectrogram
+from hs_data.pipeline.models.registry import ModelsConfig
 
 
 def _sound(num_frames: int, seed: int = 0) -> np.ndarray:
@@ -90,3 +93,20 @@ def test_a_tone_lights_its_own_bin():
         bins.append(int(features[5:20].astype(np.float32).mean(axis=(0, 1)).argmax()))
     # Slaney's scale: 80 bins over 0-45.2 mel (8 kHz); 300 Hz is 4.5 mel, 1 kHz 15, 4 kHz 35.2.
     assert bins == pytest.approx([81 * 4.5 / 45.25 - 1, 81 * 15 / 45.25 - 1, 81 * 35.2 / 45.25 - 1], abs=1)
+
+
+def test_features_are_made_behind_one_interface():
+    features = make_audio_features(AudioConfig(), ModelsConfig())
+    pcm = _sound(30)
+    assert AudioConfig().columns == {features.name: features.column} == {"logmel": FRAME_COLUMNS["logmel"]}
+    np.testing.assert_array_equal(features.features(pcm), log_mel(pcm))
+    np.testing.assert_array_equal(log_mel(pcm).reshape(-1, 80), spectrogram(pcm).astype(np.float16))
+    assert features.contract == {"id": "logmel", "revision": "1", "rate_hz": 100}
+
+
+@pytest.mark.parametrize(("size", "shape"), [("tiny", (2, 5, 384)), ("base", (2, 7, 512)), ("small", (2, 13, 768))])
+def test_each_size_of_whisper_names_its_weights_and_its_column(size: Any, shape: tuple[int, ...]):
+    config = AudioConfig(backend="whisper", whisper=size)
+    assert config.model_names == [f"whisper-{size}"]
+    assert {name: column.shape for name, column in config.columns.items()} == {"whisper": shape}
+    assert AudioConfig(whisper=size).model_names == []

@@ -7,22 +7,25 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
 from hs_data.manifests.shards import Shard
+from hs_data.pipeline import latents
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.costs import Costs
 from hs_data.pipeline.crop import CropConfig
 from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.encode import Encoder
 from hs_data.pipeline.kept_clip import EncodeItem, decode_runs
-from hs_data.pipeline.latents import LatentsConfig, make_codec
+from hs_data.pipeline.latents import SIZE, CropEncoder, LatentsConfig, Posterior, is_checked
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import Frame
 from hs_data.pipeline.media.probe import probe
+from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.open_clip import OpenClip
 
 NUM_FRAMES, KEY_FRAME = 400, 300
@@ -108,8 +111,10 @@ def test_a_video_without_key_frames_is_one_run(film: tuple[Path, Video]):
 # --- encoding whole units
 
 
-def _encode(items: list[EncodeItem], root: Path, shard: Path, **options: Any) -> dict[str, dict[str, Any]]:
-    return Encoder(Config()).encode(items, root, shard, Costs(), **options)
+def _encode(
+    items: list[EncodeItem], root: Path, shard: Path, config: Config | None = None, **options: Any
+) -> dict[str, dict[str, Any]]:
+    return Encoder(config or Config()).encode(items, root, shard, Costs(), **options)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +210,7 @@ def _frames(start: int, end: int, stale: set[int]) -> Iterator[Frame]:
 def test_a_clip_with_more_than_one_stale_frame_in_a_hundred_fails(
     film: tuple[Path, Video], num_frames: int, num_stale: int, fails: bool
 ):
-    clip = OpenClip(_item(film[1], 50, 50 + num_frames), CropConfig(), make_codec(LatentsConfig()))
+    clip = OpenClip(_item(film[1], 50, 50 + num_frames), CropConfig(), CropEncoder(LatentsConfig(), ModelsConfig()))
     inside = set(range(60, 60 + num_stale))
     outside = {*range(40), *range(50 + num_frames, 300)}
     for frame in _frames(0, 300, inside | outside):
@@ -267,3 +272,125 @@ def test_what_was_whole_before_decoding_ended_is_kept(
     for clip in ("30-50", "60-80"):
         assert receipts[f"clip-{clip}+0"] == {"reason": reason, "detail": detail}
     assert Shard(tmp_path / "s.parquet").num_row_groups == 1
+
+
+# --- what is stored
+
+
+def _picture(data: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture[..., ::-1]
+
+
+def test_a_shard_holds_what_the_settings_ask_for_and_says_so(film: tuple[Path, Video], tmp_path: Path):
+    config = Config(latents=LatentsConfig(masked=True, jpeg_quality=90))
+    items = [_item(film[1], 0, 20), _item(film[1], 30, 43)]
+    receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
+    shard = Shard(tmp_path / "s.parquet")
+    assert set(shard.columns) == {"latent", "latent_masked", "frame_jpeg", "logmel", "pcm", "crop"}
+    assert shard.contract["audio"] == {"id": "logmel", "revision": "1", "rate_hz": 100}
+    assert shard.contract["latent"]["mask"]["id"] == "highsync-64"
+    for item in items:
+        group = receipts[item.item_id]["row_group"]
+        whole, masked = shard.read(group, "latent"), shard.read(group, "latent_masked")
+        np.testing.assert_array_equal(masked[:, :3, :28], whole[:, :3, :28])
+        assert np.abs(masked[:, :3, 28:60, 5:59]).max() < 1e-6
+        pictures = shard.read(group, "frame_jpeg")
+        assert len(pictures) == item.num_frames
+        for frame in (0, item.num_frames - 1):
+            picture = _picture(pictures[frame])
+            grey = whole[frame, 0].astype(np.float32).mean() / 0.25 / 8 * 127.5 + 127.5
+            assert picture.shape == (SIZE, SIZE, 3)
+            assert picture.mean() == pytest.approx(grey, abs=2)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_size_of_a_batch_changes_nothing(film: tuple[Path, Video], tmp_path: Path, batch: int):
+    config = Config(latents=LatentsConfig(masked=True, batch=batch, check_every=0))
+    receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet", config)
+    assert set(receipts["clip-0-20+0"]) == {"row_group", "audio_shift_samples", "residual_lead_ms", "num_decoded"}
+    _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "t.parquet", Config())
+    one, other = Shard(tmp_path / "s.parquet"), Shard(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(one.read(0, "latent"), other.read(0, "latent"))
+    assert one.read(0, "latent_masked").shape == (20, 4, 64, 64)
+
+
+def test_the_round_trip_of_checked_clips_is_in_their_receipts(film: tuple[Path, Video], tmp_path: Path):
+    items = [_item(film[1], start, start + 10) for start in range(0, 60, 10)]
+    every = 2
+    chosen = {item.item_id for item in items if is_checked(item.clip_id, every)}
+    assert 0 < len(chosen) < len(items)
+    config = Config(latents=LatentsConfig(check_every=every, jpeg_quality=100))
+    receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
+    assert {item_id for item_id, receipt in receipts.items() if "psnr_db" in receipt} == chosen
+    encoder, shard = CropEncoder(config.latents, ModelsConfig()), Shard(tmp_path / "s.parquet")
+    for item_id in chosen:
+        # JPEG of quality 100 is the crop within about one grey level; the first batch is what was measured.
+        group = receipts[item_id]["row_group"]
+        files = shard.read(group, "frame_jpeg", 0, 8)
+        crops = np.stack([_picture(data) for data in files])
+        again = encoder.round_trip(crops, shard.read(group, "latent", 0, 8))
+        assert again is not None
+        for name, value in again.items():
+            assert receipts[item_id][name] == pytest.approx(value, abs=0.5)
+            assert 20 < receipts[item_id][name] < 100
+
+
+class _Broken:
+    """A codec whose latents of bright frames are what a test says."""
+
+    contract: dict[str, Any] = {"id": "broken"}  # noqa: RUF012
+
+    def __init__(self, mean: float, logvar: float, limit: float) -> None:
+        self._mean, self._logvar, self._limit = mean, logvar, limit
+
+    def encode(self, frames: np.ndarray) -> Posterior:
+        mean, logvar = np.zeros((2, len(frames), 4, 64, 64), np.float16)
+        bright = frames[:, :200].mean(axis=(1, 2, 3)) > self._limit  # above the mouth, which may be hidden
+        mean[bright, 1, 2, 3], logvar[bright, 1, 2, 3] = self._mean, self._logvar
+        return Posterior(mean=mean, logvar=logvar)
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        return np.zeros((len(latents), SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mean", "logvar", "value"),
+    [
+        (np.nan, 0.0, None),
+        (np.inf, 0.0, None),
+        (-np.inf, 0.0, None),
+        (30.5, 0.0, 30.5),
+        (-31.0, 0.0, 31.0),
+        (0.0, np.nan, None),
+    ],
+    ids=["nan", "inf", "minus_inf", "large", "minus_large", "logvar"],
+)
+def test_a_latent_that_is_none_costs_its_clip_and_no_other(
+    film: tuple[Path, Video],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mean: float,
+    logvar: float,
+    value: float | None,
+):
+    # Frame n has a mean of about 69 + n // 4: only the last four of the second clip are that bright.
+    codec = _Broken(mean, logvar, 69 + 75 // 4 + 0.7)
+    monkeypatch.setattr(latents, "make_codec", lambda config, models: codec)
+    config = Config(latents=LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1))
+    items = [_item(film[1], 0, 20), _item(film[1], 60, 80), _item(film[1], 20, 40)]
+    receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
+    bad = {name: receipts["clip-60-80+0"].get(name) for name in ("reason", "value", "threshold", "row_group")}
+    assert bad == {"reason": "latent_nan", "value": value, "threshold": 30.0, "row_group": None}
+    assert sorted(receipts[f"clip-{clip}+0"]["row_group"] for clip in ("0-20", "20-40")) == [0, 1]
+    assert Shard(tmp_path / "s.parquet").num_row_groups == 2
+
+
+@pytest.mark.parametrize("edge", [30.0, -30.0])
+def test_a_latent_at_the_limit_is_kept(
+    film: tuple[Path, Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: float
+):
+    monkeypatch.setattr(latents, "make_codec", lambda config, models: _Broken(edge, 0.0, 0.0))
+    receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet")
+    assert receipts["clip-0-20+0"]["row_group"] == 0

@@ -17,6 +17,8 @@ from hs_data.manifests.schema import FRAME_COLUMNS, Column
 from hs_data.manifests.shards import FOOTER_KEY, Shard, ShardWriter
 
 SMALL = {name: FRAME_COLUMNS[name] for name in ("logmel", "pcm", "crop", "landmarks")}
+MAPPED = {name: column for name, column in FRAME_COLUMNS.items() if not column.is_file}
+FILE = FRAME_COLUMNS["frame_jpeg"]
 CONTRACT = {"latent": {"id": "test", "scaling": 0.25}, "frame_rate": 25}
 LENGTHS = (5, 1, 8)
 
@@ -46,7 +48,7 @@ def shard(tmp_path: Path) -> tuple[Shard, list[dict[str, np.ndarray]]]:
     return Shard(tmp_path / "s.parquet"), clips
 
 
-@pytest.mark.parametrize("name", FRAME_COLUMNS)
+@pytest.mark.parametrize("name", MAPPED)
 def test_every_column_comes_back_and_is_mapped(tmp_path: Path, name: str):
     columns = {name: FRAME_COLUMNS[name]}
     clips = _write(tmp_path / "s.parquet", columns)
@@ -60,10 +62,10 @@ def test_every_column_comes_back_and_is_mapped(tmp_path: Path, name: str):
 
 
 def test_all_columns_of_a_long_clip_are_mapped(tmp_path: Path):
-    clips = _write(tmp_path / "s.parquet", FRAME_COLUMNS, (250, 250))
+    clips = _write(tmp_path / "s.parquet", MAPPED, (250, 250))
     shard = Shard(tmp_path / "s.parquet")
     assert (shard.num_row_groups, shard.num_rows) == (2, 500)
-    for name in FRAME_COLUMNS:
+    for name in MAPPED:
         assert shard.is_mapped(1, name)
         np.testing.assert_array_equal(shard.read(1, name, 100, 116), clips[1][name][100:116])
 
@@ -353,3 +355,51 @@ def test_the_contract_changes_only_the_footer(tmp_path: Path):
     end_of_data = len(left) - 8 - int.from_bytes(left[-8:-4], "little")
     assert first_difference > end_of_data
     assert [Shard(tmp_path / name).contract["id"] for name in ("a.parquet", "b.parquet")] == [1, 2]
+
+
+# --- files of any length
+
+
+def _files(num_frames: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return np.array([random.bytes(int(random.integers(0, 50_000))) for _ in range(num_frames)], object)
+
+
+def test_files_of_any_length_come_back_beside_mapped_columns(tmp_path: Path):
+    columns = {"frame_jpeg": FILE, **SMALL}
+    clips = [{**_arrays(SMALL, num, num), "frame_jpeg": _files(num, num)} for num in LENGTHS]
+    with ShardWriter(tmp_path / "s.parquet", columns, CONTRACT) as writer:
+        for number, arrays in enumerate(clips):
+            writer.write_clip(f"clip-{number}", arrays)
+    shard = Shard(tmp_path / "s.parquet")
+    assert shard.columns == columns
+    for group, arrays in enumerate(clips):
+        assert shard.read(group, "frame_jpeg").tolist() == arrays["frame_jpeg"].tolist()
+        assert shard.read(group, "frame_jpeg", 1, 3).tolist() == arrays["frame_jpeg"][1:3].tolist()
+        assert not shard.is_mapped(group, "frame_jpeg")
+        for name in SMALL:
+            assert shard.is_mapped(group, name)
+            np.testing.assert_array_equal(shard.read(group, name), arrays[name])
+    chunk = pq.ParquetFile(tmp_path / "s.parquet").metadata.row_group(0).column(2)
+    assert (chunk.path_in_schema, chunk.compression, chunk.is_stats_set) == ("frame_jpeg", "UNCOMPRESSED", False)
+    assert set(chunk.encodings) <= {"PLAIN", "RLE"}
+
+
+def test_a_footer_may_not_call_files_a_column_of_fixed_size(tmp_path: Path):
+    with ShardWriter(tmp_path / "s.parquet", {"frame_jpeg": FILE}, {}) as writer:
+        writer.write_clip("c", {"frame_jpeg": _files(4, 0)})
+    table = pq.read_table(tmp_path / "s.parquet")
+    footer = json.loads(table.schema.metadata[FOOTER_KEY])
+    footer["columns"]["frame_jpeg"] = {"dtype": "<f2", "shape": [4, 64, 64]}
+    pq.write_table(table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer)}), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match="frame_jpeg is not 32768 bytes a frame"):
+        Shard(tmp_path / "t.parquet")
+
+
+def test_another_size_of_whisper_is_read_as_its_footer_says(tmp_path: Path):
+    columns = {"whisper": Column(dtype="<f2", shape=(2, 7, 512))}
+    clips = _write(tmp_path / "s.parquet", columns)
+    shard = Shard(tmp_path / "s.parquet")
+    assert shard.is_mapped(2, "whisper")
+    assert shard.read(2, "whisper").shape == (8, 2, 7, 512)
+    np.testing.assert_array_equal(shard.read(2, "whisper"), clips[2]["whisper"])

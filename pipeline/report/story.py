@@ -107,6 +107,8 @@ def _tell_verdict(row: dict[str, Any]) -> Iterator[str]:
         if row["audio_shift_samples"]:
             moved_ms = row["audio_shift_samples"] / 16
             yield f"  sound moved by {moved_ms:+.0f} ms; measured again on the shard: {row['residual_lead_ms']:+.0f} ms"
+        if row["psnr_db"] is not None:
+            yield f"  decoded again: {row['psnr_db']:.1f} dB, {row['psnr_mouth_db']:.1f} dB where the mouth is"
         return
     yield f"  {row['verdict'].upper()}: {row['reason']}: {explain(row['reason'])}"
     for failure in row["failures"] or []:

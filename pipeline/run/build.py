@@ -224,7 +224,8 @@ def refuse_early(receipt: dict, config: Config) -> dict:
 def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> list[Item]:
     """Return the kept clips as items of the encode phase."""
     video_of = {item["video_id"]: item["video"] for item in stretches}
-    frame_bytes = sum(column.width for name, column in FRAME_COLUMNS.items() if name != "whisper")
+    columns = [*config.audio.columns.values(), *(FRAME_COLUMNS[name] for name in ("pcm", "crop", "landmarks"))]
+    frame_bytes = config.latents.frame_bytes + sum(column.width for column in columns)
     names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "verdict", "scores_file", "scores_row"]
     items = []
     for row in clips.select([*names, "audio_lead_frames", "sync_confidence", "clip_class"]).to_pylist():

@@ -98,14 +98,12 @@ def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> p
     return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
 
 
-_JOINED = (
-    *("verdict", "reason", "value", "threshold", "failures"),
-    *("audio_shift_samples", "residual_lead_ms", "detail", "shard", "row_group"),
-)
+_MEASURED = ("audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db", "detail")
+_JOINED = ("verdict", "reason", "value", "threshold", "failures", *_MEASURED, "shard", "row_group")
 
 
 def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
-    found: Row = {name: receipt.get(name) for name in ("audio_shift_samples", "residual_lead_ms", "detail")}
+    found: Row = {name: receipt.get(name) for name in _MEASURED}
     if receipt.get("reason"):
         failure = {name: receipt.get(name) for name in ("reason", "value", "threshold")}
         verdict = "error" if receipt["reason"] == "internal_error" else "dropped"

@@ -55,7 +55,7 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
 
 def _restore_shard(log: CommitLog, clips: pa.Table, shard: dict[str, Any], fingerprint: str) -> None:
     rows = clips.filter(pc.field("shard") == shard["path"])
-    names = ["row_group", "audio_shift_samples", "residual_lead_ms"]
+    names = ["row_group", "audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db"]
     receipts = {
         f"{row['clip_id']}{row['audio_shift_samples']:+d}": {name: row[name] for name in names}
         for row in rows.select(["clip_id", *names]).to_pylist()
