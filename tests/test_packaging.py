@@ -181,7 +181,7 @@ def test_what_we_import_is_what_we_ask_for():
     known |= {name: name for name in ("scenedetect", "torch", "torchvision", "typer")}
     known |= {"PIL": "pillow", "click": "typer", "cv2": "opencv-python", "retinaface": "retinaface-pytorch"}
     known |= {"skimage": "scikit-image", "syncnet_python": "syncnet-python", "webrtcvad": "webrtcvad-wheels"}
-    known |= {"whisper": "openai-whisper"}
+    known |= {"python_speech_features": "python-speech-features", "whisper": "openai-whisper"}
     asked = {canonicalize_name(requirement.name) for requirement in RUNTIME}
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()
