@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter1d
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import CROP_POLICIES
-from hs_data.pipeline import crop, leakage, mouth, sync
+from hs_data.pipeline import correlation, crop, leakage, mouth, sync
 from hs_data.pipeline.faces import Detections, FaceDetector, FacesConfig, detect_scaled
 from hs_data.pipeline.media import audio, decode
 from hs_data.pipeline.media.probe import probe
@@ -169,7 +169,7 @@ def lead_table(clips: dict[str, Clip]) -> Iterator[str]:
     yield "| clip | seconds | lead, frames | confidence | spread, frames |\n|---|---|---|---|---|"
     for clip in clips.values():
         if len(clip.pcm):
-            found = sync.estimate(clip.opening("fifth"), clip.pcm, sync.SyncConfig())
+            found = correlation.estimate(clip.opening("fifth"), clip.pcm, sync.SyncConfig())
             spread = "" if found.spread_frames is None else f"{found.spread_frames:.1f}"
             seconds, confidence = len(clip.boxes) / 25, found.confidence
             yield f"| {clip.name} | {seconds:.1f} | {found.lead_frames:+.2f} | {confidence:.2f} | {spread} |"
@@ -183,12 +183,12 @@ def duration_table(clips: list[Clip]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     config = sync.SyncConfig()
-    whole = {clip.name: sync.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips}
+    whole = {clip.name: correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips}
     for seconds in (3, 4, 5, 6, 8, 10, 15):
         own, wrong = [], []
         for clip, start, sound in pieces(clips, seconds * 25):
             opening = clip.opening("fifth")[start : start + seconds * 25]
-            found = [sync.estimate(opening, pcm, config) for pcm in sound]
+            found = [correlation.estimate(opening, pcm, config) for pcm in sound]
             own.append((found[0].lead_frames - whole[clip.name], found[0].confidence))
             wrong += [other.confidence for other in found[1:]]
         error, sure = np.abs(np.array(own)[:, 0]), np.array(own)[:, 1]
@@ -204,13 +204,13 @@ def noise_table(clips: list[Clip]) -> Iterator[str]:
     """Leads with white noise laid over the sound, against those without."""
     yield "| speech over noise, dB | leads moved by at most 1 frame | median confidence |\n|---|---|---|"
     rng, config = np.random.default_rng(0), sync.SyncConfig()
-    clean = [sync.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips]
+    clean = [correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips]
     for level_db in (20, 10, 0):
         found = []
         for clip in clips:
             sound = clip.pcm + rng.normal(0, clip.pcm.std() * 10 ** (-level_db / 20), len(clip.pcm))
             noisy = np.clip(sound, -32768, 32767).astype(np.int16)
-            found.append(sync.estimate(clip.opening("fifth"), noisy, config))
+            found.append(correlation.estimate(clip.opening("fifth"), noisy, config))
         moved = np.abs(np.array([f.lead_frames for f in found]) - clean)
         yield f"| {level_db} | {np.mean(moved <= 1):.0%} | {np.median([f.confidence for f in found]):.2f} |"
 

@@ -109,6 +109,9 @@ SCORE_SCHEMA = pa.schema(
         pa.field("sync_spread_frames", pa.float32()),
         pa.field("sync_curve", pa.list_(pa.float32())),
         pa.field("sync_trust", pa.string()),
+        pa.field("sync_speech_s", pa.float32()),  # speech the lead rests on; 0: not measured; null without SyncNet
+        pa.field("lse_c", pa.float32()),  # as evaluations report them, over the whole clip; null without SyncNet
+        pa.field("lse_d", pa.float32()),
         pa.field("thumbnail", pa.binary()),  # JPEG of the face, for the report
     ]
 )
@@ -124,7 +127,7 @@ VERDICT_FIELDS = [
     pa.field("crop_policy", pa.string()),
     pa.field("leakage", pa.float32()),  # under the policy in use
     pa.field("audio_shift_samples", pa.int32()),  # applied to the stored PCM; positive: delayed
-    pa.field("residual_lead_ms", pa.float32()),  # measured again on what a trainer reads
+    pa.field("residual_lead_ms", pa.float32()),  # on what a trainer reads; SyncNet: only of corrected clips
     pa.field("psnr_db", pa.float32()),  # crops against decoded latents; null: not one of the clips that are checked
     pa.field("psnr_mouth_db", pa.float32()),  # the same where the mouth is
     pa.field("detail", pa.string()),

@@ -11,15 +11,17 @@ from ..manifests.errors import MediaError
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ..manifests.schema import FRAME_COLUMNS, Column
 from ..manifests.shards import Shard, ShardWriter
-from . import sync
+from . import correlation, distances, speech
 from .audio_features import make_audio_features
 from .config import Config
 from .costs import Costs
 from .kept_clip import DecodeRun, EncodeItem, decode_runs
 from .latents import CropEncoder
+from .lips import LipStream
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
+from .models import make_syncnet
 from .open_clip import OpenClip
 
 Row = dict[str, Any]
@@ -38,6 +40,7 @@ class Encoder:
         self._config = config
         self._crops = CropEncoder(config.latents, config.models)
         self._audio = make_audio_features(config.audio, config.models)
+        self._syncnet = make_syncnet(config.sync, config.models) if config.sync.correct else None
 
     def columns(self, *, landmarks: bool) -> dict[str, Column]:
         """Return the frame columns of the shards."""
@@ -74,6 +77,7 @@ class Encoder:
             there is no row group.
         """
         receipts: dict[str, Row] = {}
+        lips: dict[str, np.ndarray] = {}
         columns = self.columns(landmarks=all(item.landmarks is not None for item in items))
         with ShardWriter(shard, columns, self.contract()) as writer:
             for path in dict.fromkeys(item.path for item in items):
@@ -83,9 +87,11 @@ class Encoder:
                     with guard(self._config.decode.timeout_s(run.end_frame - run.start_frame)) as deadline:
                         for clip in self._encode_run(run, root / path, costs, deadline, stats, turn_to):
                             receipts[clip.item.item_id] = self._store(writer, clip, columns, costs)
+                            if clip.lips is not None and clip.failure is None:
+                                lips[clip.item.item_id] = clip.lips.finish()
                     receipts[run.items[0].item_id]["num_decoded"] = stats.num_decoded  # told once per run
         with costs.stage("check"):
-            self._check_sound(items, shard, receipts)
+            self._check_sound(items, shard, receipts, lips)
         return receipts
 
     def _store(self, writer: ShardWriter, clip: OpenClip, columns: Mapping[str, Column], costs: Costs) -> Row:
@@ -112,7 +118,7 @@ class Encoder:
         turn_to: Callable[[str], None],
     ) -> Iterator[OpenClip]:
         """Yield the clips of one run as they become whole; each holds its arrays or the reason why it has none."""
-        waiting = [OpenClip(item, self._config.crop, self._crops) for item in run.items]
+        waiting = [OpenClip(item, self._config.crop, self._crops, self._watch_lips(item)) for item in run.items]
         frames = decode.frames(
             path,
             run.items[0].video,
@@ -155,19 +161,34 @@ class Encoder:
         features = self._audio.features(pcm)
         return {"pcm": pcm.reshape(-1, SAMPLES_PER_FRAME).astype("<i2"), self._audio.name: features}
 
-    def _check_sound(self, items: Sequence[EncodeItem], path: Path, receipts: dict[str, Row]) -> None:
-        """Measure the offset again on the samples that a trainer reads."""
+    def _watch_lips(self, item: EncodeItem) -> LipStream | None:
+        """Return what takes the lips of a clip that is corrected, where a network is to measure it again."""
+        return None if self._syncnet is None or item.lead_frames is None else LipStream(self._syncnet)
+
+    def _check_sound(
+        self, items: Sequence[EncodeItem], path: Path, receipts: dict[str, Row], lips: Mapping[str, np.ndarray]
+    ) -> None:
+        """Measure the offset again on the samples that a trainer reads; a network, of corrected clips only."""
         shard = Shard(path)
         limit_ms = self._config.sync.max_residual_ms
         for item in items:
             receipt = receipts[item.item_id]
-            if "row_group" not in receipt:
+            if "row_group" not in receipt or (self._config.sync.backend == "syncnet" and item.item_id not in lips):
                 continue
             pcm = shard.read(receipt["row_group"], "pcm").reshape(-1)
-            residual = sync.estimate(item.mouth_opening, pcm, self._config.sync).lead_frames * 1000 / FRAME_RATE
-            receipt["residual_lead_ms"] = round(residual, 3)
-            if item.lead_frames is not None and abs(residual) > limit_ms:
-                receipt |= {"reason": "sync_fix_failed", "value": round(residual, 3), "threshold": limit_ms}
+            lead_frames = self._measure_again(item, pcm, lips.get(item.item_id))
+            residual_ms = None if lead_frames is None else round(lead_frames * 1000 / FRAME_RATE, 3)
+            receipt["residual_lead_ms"] = residual_ms
+            if item.lead_frames is not None and (residual_ms is None or abs(residual_ms) > limit_ms):
+                receipt |= {"reason": "sync_fix_failed", "value": residual_ms, "threshold": limit_ms}
+
+    def _measure_again(self, item: EncodeItem, pcm: np.ndarray, lips: np.ndarray | None) -> float | None:
+        """Return the lead of stored samples [640 T], or None where a network finds too little speech in them."""
+        if self._syncnet is None or lips is None:
+            return correlation.estimate(item.mouth_opening, pcm, self._config.sync).lead_frames
+        voiced = speech.detect_speech(pcm, self._config.speech)
+        found = distances.estimate(lips, self._syncnet.embed_sound(pcm), voiced, self._config.sync)
+        return None if found.speech_s == 0 else found.lead_frames
 
 
 def _pull(frames: Iterator[decode.Frame], costs: Costs) -> decode.Frame | None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import mouth, quality
+from . import lip_crops, mouth, quality
 from .costs import Costs
 from .faces import Detections, FaceDetector, FacesConfig, detect_scaled
+from .lips import LipReader
 from .media.decode import Frame
 from .quality import Look, QualityConfig
 from .scenes import CutDetector, ScenesConfig
@@ -41,6 +42,7 @@ class Footage:
         tracks: TracksConfig,
         quality: QualityConfig,
         costs: Costs,
+        lips: LipReader | None = None,
     ) -> None:
         self._detector = detector
         self._faces = faces
@@ -49,7 +51,9 @@ class Footage:
         self._frames: dict[int, np.ndarray] = {}
         self._cut_detector = CutDetector(scenes)
         self._linking = (tracks, faces.stride)
-        self._reach_back = tracks.max_gap_frames + 1
+        self._reach_back = tracks.max_gap_frames + 1 + (lip_crops.REACH if lips else 0)
+        self.lips = lips
+        """What a sync network sees of each track, where there is one."""
         self.tracks: list[Track] = []
         """All tracks, the short ones too."""
         self.evidence: dict[int, Evidence] = {}
@@ -95,6 +99,9 @@ class Footage:
     def _advance(self, linker: Linker, before: int, *, last: bool = False) -> None:
         with self._costs.stage("tracks"):
             linker.advance(before, set(self.cuts), last=last)
+        if self.lips is not None:
+            with self._costs.stage("lips"):
+                self.lips.read(linker.tracks, self._frames, linker.position, last=last)
         for index in [index for index in self._frames if index < linker.position - self._reach_back]:
             del self._frames[index]
 

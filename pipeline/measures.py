@@ -8,11 +8,11 @@ import numpy as np
 
 from ..manifests.records import FRAME_RATE, Video
 from ..manifests.schema import CROP_POLICIES
-from . import crop, leakage, quality, speech, sync
+from . import crop, leakage, quality, speech
 from .clips import Piece
 from .config import Config
 from .footage import Evidence
-from .sync import SyncConfig
+from .sync import SyncEstimate
 from .tracks import Track
 
 SIMILAR_HEIGHT = 0.5
@@ -124,16 +124,25 @@ def measure_sound(video: Video, piece: Piece, pcm: np.ndarray, voiced: np.ndarra
     }
 
 
-def measure_sync(opening: np.ndarray, pcm: np.ndarray, config: SyncConfig) -> Row:
-    """Return the audio lead of a clip, positive where the sound is early, and how far to trust it."""
-    found = sync.estimate(opening, pcm, config)
-    return {
-        "audio_lead_frames": found.lead_frames,
-        "audio_lead_ms": found.lead_frames * 1000 / FRAME_RATE,
-        "sync_confidence": found.confidence,
+def measure_sync(found: SyncEstimate) -> Row:
+    """Return the audio lead of a clip, positive where the sound is early, and how far to trust it.
+
+    Lead and confidence are null where a network found too little speech to measure them.
+    """
+    row: Row = {
+        "sync_speech_s": found.speech_s,
         "sync_spread_frames": found.spread_frames,
         "sync_curve": found.curve,
         "sync_trust": found.trust,
+        "lse_c": found.lse_c,
+        "lse_d": found.lse_d,
+    }
+    if found.speech_s == 0:
+        return row
+    return row | {
+        "audio_lead_frames": found.lead_frames,
+        "audio_lead_ms": found.lead_frames * 1000 / FRAME_RATE,
+        "sync_confidence": found.confidence,
     }
 
 

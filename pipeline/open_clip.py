@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from . import crop
+from . import crop, lip_crops
 from .costs import Costs
 from .kept_clip import EncodeItem
 from .latents import SIZE, CropEncoder, is_checked
+from .lips import LipStream
 from .media import decode
 from .media.decode import Frame
 
@@ -17,8 +18,12 @@ Row = dict[str, Any]
 class OpenClip:
     """A clip that is being encoded: takes the frames of its stretch, holds one batch of crops as pixels at most."""
 
-    def __init__(self, item: EncodeItem, config: crop.CropConfig, encoder: CropEncoder) -> None:
+    def __init__(
+        self, item: EncodeItem, config: crop.CropConfig, encoder: CropEncoder, lips: LipStream | None = None
+    ) -> None:
         self.item = item
+        self.lips = lips
+        """Takes the lips, where the sound is to be measured again."""
         self.failure: Row | None = None
         """Why the clip has no arrays."""
         self.round_trip: Row | None = None
@@ -44,6 +49,9 @@ class OpenClip:
         self._num_stale += frame.is_stale
         with costs.stage("crop"):
             self._batch.append(crop.warp(frame.rgb, self._crops[place], SIZE))
+        if self.lips is not None:
+            with costs.stage("lips"):
+                self.lips.add(lip_crops.crop(frame.rgb, *lip_crops.place(self.item.boxes, place)))
         if len(self._batch) == self._encoder.config.batch:
             self._flush(costs)
 

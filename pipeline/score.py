@@ -9,16 +9,18 @@ import numpy as np
 from ..manifests.errors import MediaError
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from ..manifests.storage import digest
-from . import measures, mouth, speech
+from . import correlation, distances, measures, mouth, speech
 from .clips import Piece, cut_clips, shots_between
 from .config import Config
 from .costs import Costs
 from .faces import FaceDetector
 from .footage import Footage
+from .lips import SEEN_BEFORE, LipReader
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
-from .models import make_detector
+from .models import make_detector, make_syncnet
+from .sync import SyncEstimate
 
 Row = dict[str, Any]
 
@@ -57,6 +59,7 @@ class Scorer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._detector: FaceDetector = make_detector(config.faces, config.models)
+        self._syncnet = make_syncnet(config.sync, config.models)
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""
@@ -79,6 +82,7 @@ class Scorer:
             tracks=config.tracks,
             quality=config.quality,
             costs=costs,
+            lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
         )
         frames = decode.frames(
             path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats
@@ -129,10 +133,20 @@ class Scorer:
         row |= measures.measure_picture(piece, footage.evidence[track.number])
         row |= measures.measure_sound(item.video, piece, heard, voiced[first : first + piece.num_frames])
         with costs.stage("sync"):
-            row |= measures.measure_sync(opening, heard, self._config.sync)
+            found = self._estimate_sync(piece, footage.lips, opening, heard, voiced[first : first + piece.num_frames])
+            row |= measures.measure_sync(found)
         row["max_cut_score"] = footage.max_cut_score(piece.start_frame, piece.end_frame)
         num_stale = sum(frame in footage.stale for frame in range(piece.start_frame, piece.end_frame))
         return row | {"missing_share": num_stale / piece.num_frames}
+
+    def _estimate_sync(
+        self, piece: Piece, lips: LipReader | None, opening: np.ndarray, heard: np.ndarray, voiced: np.ndarray
+    ) -> SyncEstimate:
+        if self._syncnet is None or lips is None or piece.track is None:
+            return correlation.estimate(opening, heard, self._config.sync)
+        first, last = (frame - piece.track.start_frame for frame in (piece.start_frame, piece.end_frame))
+        seen = lips.vectors[piece.track.number][first : max(first, last - SEEN_BEFORE)]
+        return distances.estimate(seen, self._syncnet.embed_sound(heard), voiced, self._config.sync)
 
 
 def place(item: ScoreItem, piece: Piece) -> Row:

@@ -54,6 +54,8 @@ class SelectConfig:
     """Largest audio offset, frames of 40 ms, either way (LatentSync's limit)."""
     max_spread_frames: float = 1.0
     """Largest change of the offset inside a clip."""
+    min_sync_speech_s: float = 0.6
+    """Speech that a network's lead must rest on; less, and nothing is known of the offset. 0: kept all the same."""
     min_sync_confidence: float = 3.0
     """SyncNet's confidence from which sound and lips belong together (LatentSync's limit)."""
     max_leakage: float = 0.0
@@ -106,6 +108,7 @@ RULES = (
     Rule(reason="crop_leaks", column="leakage_{policy}", limit="max_leakage", side="max", off_at_zero=True),
     Rule(reason="off_screen_speaker", column="mouth_activity", limit="min_mouth_activity", side="min", clips="speech"),
     Rule(reason="no_speech", column="mouth_activity", limit="max_silent_activity", side="max", clips="silent"),
+    Rule(reason="too_short_for_sync", column="sync_speech_s", limit="min_sync_speech_s", side="min", clips="synced"),
     Rule(reason="low_sync_conf", column="sync_confidence", limit="min_sync_confidence", side="min", clips="synced"),
     Rule(
         reason="offset_inconsistent", column="sync_spread_frames", limit="max_spread_frames", side="max", clips="synced"

@@ -183,6 +183,7 @@ def test_what_we_import_is_what_we_ask_for():
     known |= {"PIL": "pillow", "click": "typer", "cv2": "opencv-python", "retinaface": "retinaface-pytorch"}
     known |= {"skimage": "scikit-image", "syncnet_python": "syncnet-python", "webrtcvad": "webrtcvad-wheels"}
     known |= {"huggingface_hub": "huggingface-hub", "whisper": "openai-whisper"}
+    known |= {"python_speech_features": "python-speech-features"}
     asked = {canonicalize_name(requirement.name) for requirement in RUNTIME}
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()

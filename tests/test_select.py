@@ -40,6 +40,7 @@ GOOD: dict[str, Any] = {
     "sync_confidence": 6.0,
     "sync_spread_frames": 0.0,
     "sync_trust": "high",
+    "sync_speech_s": 3.0,
     **{f"outside_share_{policy}": 0.0 for policy in CROP_POLICIES},
     **{f"leakage_{policy}": 0.05 for policy in CROP_POLICIES},
 }
@@ -183,6 +184,7 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "padded_audio_s": 2.0,
         "leakage_highsync": 0.9,
         "mouth_activity": 0.1,
+        "sync_speech_s": 0.5,
         "sync_confidence": 1.0,
         "sync_spread_frames": 5.0,
         "audio_lead_frames": 9.0,

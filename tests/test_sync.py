@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hs_data.pipeline.sync import SyncConfig, estimate, shift
+from hs_data.pipeline.correlation import estimate
+from hs_data.pipeline.sync import SyncConfig
 
 FPS, RATE = 25, 16_000
 SHIFTS = {"-200ms": 5, "-80ms": 2, "+40ms": -1, "+120ms": -3, "+320ms": -8}
@@ -17,6 +18,17 @@ def talk(seconds=10, seed=0):
     pcm = strength * rng.normal(0, 3000, seconds * RATE)
     opening = strength.reshape(-1, RATE // FPS).mean(axis=1)
     return opening.astype(np.float32), pcm.astype(np.int16)
+
+
+def shift(pcm, lead_frames):
+    """Correct a lead: delay the sound by lead / 25 s, to the sample, keeping the length; gaps are filled with zeros."""
+    samples = int(np.clip(round(lead_frames * RATE / FPS), -len(pcm), len(pcm)))
+    shifted = np.zeros_like(pcm)
+    if samples >= 0:
+        shifted[samples:] = pcm[: len(pcm) - samples]
+    else:
+        shifted[:samples] = pcm[-samples:]
+    return shifted
 
 
 @pytest.mark.parametrize("lead", [-12, -8, -3, -1, 0, 1, 3, 8, 12])
@@ -43,17 +55,6 @@ def test_shift_mends_what_was_measured(lead):
     assert found.lead_frames - zero == pytest.approx(lead, abs=0.3)
     mended = estimate(opening, shift(spoilt, found.lead_frames - zero), SyncConfig())
     assert mended.lead_frames - zero == pytest.approx(0, abs=0.1)
-
-
-def test_shift_is_exact_to_the_sample():
-    pcm = np.arange(1, 2001, dtype=np.int16)
-    np.testing.assert_array_equal(shift(pcm, 1.0), [*np.zeros(640), *pcm[:-640]])
-    np.testing.assert_array_equal(shift(pcm, -0.5), [*pcm[320:], *np.zeros(320)])
-    np.testing.assert_array_equal(shift(pcm, 0.0), pcm)
-    np.testing.assert_array_equal(shift(pcm, 0.0004), pcm)
-    assert not shift(pcm, 100.0).any()
-    assert not shift(pcm, -100.0).any()
-    assert shift(pcm, 1.0).dtype == np.int16
 
 
 def test_loudness_does_not_matter():
@@ -114,7 +115,7 @@ def test_confidence_tells_own_sound_from_foreign():
 def test_nothing_to_measure_is_said_so(opening, pcm):
     found = estimate(opening, pcm, SyncConfig())
     assert (found.lead_frames, found.confidence) == (0.0, 0.0)
-    assert len(found.correlation) == 121
+    assert len(found.curve) == 0
 
 
 @pytest.mark.parametrize("bad", [{"max_shift_frames": 0}, {"window_s": 1.0}, {"step_s": 0.0}, {"max_residual_ms": 0.0}])

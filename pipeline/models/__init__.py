@@ -1,6 +1,7 @@
 """Networks and detectors, one per file, each behind the interface of the stage that uses it."""
 
 from ..faces import FaceDetector, FacesConfig
+from ..sync import SyncConfig, SyncNetwork
 from .registry import ModelsConfig
 
 
@@ -18,3 +19,19 @@ def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
     from .haar import HaarDetector  # noqa: PLC0415
 
     return HaarDetector()
+
+
+def make_syncnet(sync: SyncConfig, models: ModelsConfig) -> SyncNetwork | None:
+    """Load the network that `sync.backend` needs, or return None for the backend without one.
+
+    Raises:
+        ModelError: its weights are missing or cannot be loaded.
+    """
+    if sync.backend != "syncnet":
+        return None
+    from .device import place  # noqa: PLC0415
+    from .registry import require  # noqa: PLC0415
+    from .syncnet import SyncNet  # noqa: PLC0415
+
+    device, dtype = place(models)
+    return SyncNet(require("syncnet", models), device=device, dtype=dtype)

@@ -94,6 +94,7 @@ SETTINGS = {
     "pose_out_of_range": "select.max_yaw_deg",
     "low_visual_quality": "select.min_sharpness",
     "no_speech": "select.min_speech_share",
+    "too_short_for_sync": "select.min_sync_speech_s",
     "low_sync_conf": "select.min_sync_confidence",
     "offset_inconsistent": "select.max_spread_frames",
     "offset_out_of_range": "select.max_lead_frames",
