@@ -346,7 +346,9 @@ def test_a_name_with_an_equals_sign_is_a_name(text):
 
 
 def test_conditions_choose_clips(tmp_path):
-    fields = [{"sync_confidence": float(n) if n else None, "identity": f"p{n % 2}"} for n in range(10)]
+    fields = [
+        {"sync_confidence": float(n) if n else None, "identity": f"p{n % 2}", "sharpness": n / 10} for n in range(10)
+    ]
     path = make(tmp_path / "d", [8] * 10, fields=fields)
 
     def chosen(*where: str) -> list[int]:
@@ -357,7 +359,8 @@ def test_conditions_choose_clips(tmp_path):
     assert chosen("sync_confidence >= 5", "sync_confidence<8.5") == [5, 6, 7, 8]
     assert chosen("sync_confidence!=3") == [1, 2, 4, 5, 6, 7, 8, 9]  # without a value: not chosen
     assert chosen("identity==p1", "sync_confidence<=3") == [1, 3]
-    assert chosen("num_frames==8") == list(range(10))
+    assert chosen("num_frames==8", "num_frames>7.5") == list(range(10))
+    assert chosen("sharpness>=0.7") == [7, 8, 9]  # stored as float32, a little less than 0.7
 
 
 @pytest.mark.parametrize(

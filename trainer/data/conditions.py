@@ -49,8 +49,9 @@ def _parse(text: str, schema: pa.Schema) -> pc.Expression:
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_string(kind)):
         raise ConfigError(f"data.where: {name} holds no single number or word; choose another column")
     try:
-        # Numbers are compared as float64: 0.1 as the user wrote it, against what was stored.
-        typed = value if pa.types.is_string(kind) else float(value)
+        # A float32 is compared with a float32, so that a value that equals its limit passes; integers may meet 1.5.
+        exact = kind if pa.types.is_floating(kind) else pa.float64()
+        typed = pa.scalar(value) if pa.types.is_string(kind) else pa.scalar(float(value), exact)
     except ValueError:
         raise ConfigError(f"data.where: {name} is a number and {value} is none; write one") from None
     return COMPARISONS[sign](pc.field(name), pc.scalar(typed))

@@ -1,6 +1,7 @@
 """Sample k of a run: a pure function of (seed, k) and of the datasets, so that one integer is the whole data state."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -97,8 +98,7 @@ class Samples:
         cut = [self.views(sample) for sample in range(first, first + count)]
         tensors = _numbers([numbers for numbers, _ in cut])
         for name, like in cut[0][1].items():
-            dtype = torch.from_numpy(np.empty(0, like.dtype)).dtype
-            tensors[name] = torch.empty((count, *like.shape), dtype=dtype, pin_memory=pin)
+            tensors[name] = torch.empty((count, *like.shape), dtype=_torch_dtype(like.dtype), pin_memory=pin)
             rows = tensors[name].numpy()
             for row, (_, views) in zip(rows, cut, strict=True):
                 assert row.shape == views[name].shape, f"{self._recipe.name}.{name}: {views[name].shape}, {row.shape}"
@@ -111,6 +111,11 @@ class Samples:
         frames = self._pools[part].frames(clip)
         cut = self._recipe.cut(frames.num_frames, Draw(self._seed, sample))
         return cut, self._recipe.read(frames, cut)
+
+
+@cache
+def _torch_dtype(dtype: np.dtype) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 def _numbers(cuts: Sequence[Cut]) -> dict[str, torch.Tensor]:
