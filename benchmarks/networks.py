@@ -1,0 +1,87 @@
+"""What the networks cost on this machine, at full size, with random weights: `python benchmarks/networks.py vae`."""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+
+def main() -> None:
+    measurements = {"vae": vae, "whisper": whisper}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], *measurements], help="default: everything")
+    parser.add_argument("--threads", type=int, default=1, help="as a worker has; 0: one per core")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads or torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen.what or measurements:
+            measurements[name](Path(folder))
+
+
+def vae(folder: Path) -> None:
+    """Milliseconds of CPU a 512 px frame, there and back, and the memory of a process that does it."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: PLC0415
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # noqa: PLC0415
+
+    from hs_data.pipeline.models.autoencoder import KlCodec, TinyCodec  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    full = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 512, 512, 3), dtype=np.uint8)
+    for name, network, kind in (("taesd", AutoencoderTiny(), TinyCodec), ("sd_vae", full, KlCodec)):
+        path = folder / f"{name}.safetensors"
+        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, path)
+        for dtype in (torch.float32, torch.bfloat16):
+            codec = kind(path, device=torch.device("cpu"), dtype=dtype, batch=1)
+            there = cpu_s(lambda codec=codec: codec.encode(frame), repeats=2)
+            latents = codec.encode(frame).mean
+            back = cpu_s(lambda codec=codec, latents=latents: codec.decode(latents), repeats=1)
+            print(f"{name} {dtype}: encode {1000 * there:.0f} ms a frame, decode {1000 * back:.0f} ms, {peak_mb()} MB")
+
+
+def whisper(folder: Path) -> None:
+    """Seconds of CPU for 30 s of sound: mel and encoder, by size."""
+    from whisper.model import AudioEncoder  # noqa: PLC0415
+
+    from hs_data.pipeline.audio_features import spectrogram  # noqa: PLC0415
+    from hs_data.pipeline.models.whisper import WhisperEncoder  # noqa: PLC0415
+
+    pcm = np.random.default_rng(0).normal(0, 3000, 30 * 16_000).astype(np.int16)
+    print(f"mel: {cpu_s(lambda: spectrogram(pcm), repeats=3):.3f} s of CPU for 30 s")
+    for size, width, blocks in (("tiny", 384, 4), ("base", 512, 6), ("small", 768, 12)):
+        torch.manual_seed(0)
+        network = AudioEncoder(80, 1500, width, width // 64, blocks)
+        path = folder / f"whisper-{size}.pt"
+        tensors = {f"encoder.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.save({"model_state_dict": tensors}, path)
+        encoder = WhisperEncoder(path, device=torch.device("cpu"), dtype=torch.float32)
+        for seconds in (5, 30):
+            spent = cpu_s(lambda encoder=encoder, part=pcm[: seconds * 16_000]: encoder.features(part), repeats=2)
+            print(f"whisper {size}: {spent:.2f} s of CPU for {seconds} s, {peak_mb()} MB")
+
+
+def cpu_s(run: Callable[[], object], *, repeats: int) -> float:
+    """Return the least CPU time of a few calls, the first one not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        run()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def peak_mb() -> int:
+    """Return the largest memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main()
