@@ -1,6 +1,7 @@
-"""What a network costs on this machine, CPU time under random weights: `python benchmarks/networks.py syncnet`."""
+"""What the networks cost on this machine, at full size, with random weights: `python benchmarks/networks.py vae`."""
 
 import argparse
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -8,58 +9,105 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from syncnet_python.SyncNetModel import S
-
-from hs_data.pipeline.distances import distances, lse
-from hs_data.pipeline.models.syncnet import SyncNet
+from safetensors.torch import save_file
 
 
-def syncnet() -> None:
-    """SyncNet's lips, once through and as upstream's windows of five, and its sound; CPU ms a frame."""
+def main() -> None:
+    measurements = {"syncnet": syncnet, "vae": vae, "whisper": whisper}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], *measurements], help="default: everything")
+    parser.add_argument("--threads", type=int, default=1, help="as a worker has; 0: one per core")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads or torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen.what or measurements:
+            measurements[name](Path(folder))
+
+
+def syncnet(folder: Path) -> None:
+    """Milliseconds of CPU a frame of the lips, once through and as upstream's windows of five, and of the sound."""
+    from syncnet_python.SyncNetModel import S  # noqa: PLC0415
+
+    from hs_data.pipeline.distances import distances, lse  # noqa: PLC0415
+    from hs_data.pipeline.models.syncnet import SyncNet  # noqa: PLC0415
+
     torch.manual_seed(0)
     upstream = S().eval().requires_grad_(False)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "syncnet_v2.model"
-        torch.save(upstream.state_dict(), path)
-        network = SyncNet(path, device=torch.device("cpu"), dtype=torch.float32)
+    path = folder / "syncnet_v2.model"
+    torch.save(upstream.state_dict(), path)
+    network = SyncNet(path, device=torch.device("cpu"), dtype=torch.float32)
     rng = np.random.default_rng(0)
     for batch in (16, 32):
         crops = rng.integers(0, 256, (batch + 4, 224, 224, 3)).astype(np.uint8)
         frames = torch.from_numpy(crops[..., ::-1].copy()).permute(3, 0, 1, 2)[None].float()
-        once = best_s(lambda crops=crops: network.embed_lips(crops))
-        windowed = best_s(
-            lambda frames=frames, batch=batch: upstream.forward_lip(
-                torch.cat([frames[:, :, first : first + 5] for first in range(batch)])
-            )
-        )
+        windows = torch.cat([frames[:, :, first : first + 5] for first in range(batch)])
+        once = cpu_s(lambda crops=crops: network.embed_lips(crops), repeats=3)
+        windowed = cpu_s(lambda windows=windows: upstream.forward_lip(windows), repeats=3)
         print(f"lips, {batch} vectors: {1000 * once / batch:.1f} ms a frame; windows {1000 * windowed / batch:.1f}")
     pcm = rng.normal(0, 2000, 250 * 640).astype(np.int16)
-    print(f"sound, 10 s: {1000 * best_s(lambda: network.embed_sound(pcm)) / 245:.1f} ms a frame")
+    print(f"sound, 10 s: {1000 * cpu_s(lambda: network.embed_sound(pcm), repeats=3) / 245:.1f} ms a frame")
     lips, sound = (rng.normal(0, 1, (count, 1024)).astype(np.float32) for count in (246, 245))
-    print(f"distances of 10 s: {1000 * best_s(lambda: distances(lips, sound, 15)):.0f} ms, and", end=" ")
-    print(f"{1000 * best_s(lambda: lse(lips, sound)):.0f} ms for LSE")
+    print(f"distances of 10 s: {1000 * cpu_s(lambda: distances(lips, sound, 15), repeats=3):.0f} ms, and", end=" ")
+    print(f"{1000 * cpu_s(lambda: lse(lips, sound), repeats=3):.0f} ms for LSE")
 
 
-def best_s(work: Callable[[], object], tries: int = 3) -> float:
-    """Return the least CPU time of a few tries, after one that does not count."""
-    work()
+def vae(folder: Path) -> None:
+    """Milliseconds of CPU a 512 px frame, there and back, and the memory of a process that does it."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: PLC0415
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # noqa: PLC0415
+
+    from hs_data.pipeline.models.autoencoder import KlCodec, TinyCodec  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    full = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 512, 512, 3), dtype=np.uint8)
+    for name, network, kind in (("taesd", AutoencoderTiny(), TinyCodec), ("sd_vae", full, KlCodec)):
+        path = folder / f"{name}.safetensors"
+        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, path)
+        for dtype in (torch.float32, torch.bfloat16):
+            codec = kind(path, device=torch.device("cpu"), dtype=dtype, batch=1)
+            there = cpu_s(lambda codec=codec: codec.encode(frame), repeats=2)
+            latents = codec.encode(frame).mean
+            back = cpu_s(lambda codec=codec, latents=latents: codec.decode(latents), repeats=1)
+            print(f"{name} {dtype}: encode {1000 * there:.0f} ms a frame, decode {1000 * back:.0f} ms, {peak_mb()} MB")
+
+
+def whisper(folder: Path) -> None:
+    """Seconds of CPU for 30 s of sound: mel and encoder, by size."""
+    from whisper.model import AudioEncoder  # noqa: PLC0415
+
+    from hs_data.pipeline.audio_features import spectrogram  # noqa: PLC0415
+    from hs_data.pipeline.models.whisper import WhisperEncoder  # noqa: PLC0415
+
+    pcm = np.random.default_rng(0).normal(0, 3000, 30 * 16_000).astype(np.int16)
+    print(f"mel: {cpu_s(lambda: spectrogram(pcm), repeats=3):.3f} s of CPU for 30 s")
+    for size, width, blocks in (("tiny", 384, 4), ("base", 512, 6), ("small", 768, 12)):
+        torch.manual_seed(0)
+        network = AudioEncoder(80, 1500, width, width // 64, blocks)
+        path = folder / f"whisper-{size}.pt"
+        tensors = {f"encoder.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.save({"model_state_dict": tensors}, path)
+        encoder = WhisperEncoder(path, device=torch.device("cpu"), dtype=torch.float32)
+        for seconds in (5, 30):
+            spent = cpu_s(lambda encoder=encoder, part=pcm[: seconds * 16_000]: encoder.features(part), repeats=2)
+            print(f"whisper {size}: {spent:.2f} s of CPU for {seconds} s, {peak_mb()} MB")
+
+
+def cpu_s(run: Callable[[], object], *, repeats: int) -> float:
+    """Return the least CPU time of a few calls, the first one not counted."""
+    run()
     times = []
-    for _ in range(tries):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
+    for _ in range(repeats):
+        began = time.process_time()
+        run()
+        times.append(time.process_time() - began)
     return min(times)
 
 
-NETWORKS = {"syncnet": syncnet}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", choices=sorted(NETWORKS))
-    options = parser.parse_args()
-    torch.set_num_threads(1)  # as in a worker
-    NETWORKS[options.network]()
+def peak_mb() -> int:
+    """Return the largest memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

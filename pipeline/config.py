@@ -1,7 +1,7 @@
 """The settings of a build: one section per stage, laid together from defaults, preset, source, file and `--set`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..manifests import settings
@@ -106,6 +106,19 @@ class Config:
         parts = [settings.to_table(part) for part in (self.crop, self.audio, self.latents, self.sync)]
         models = registry.fingerprint(self.encode_models, self.models)
         return digest("encode", ENCODE_VERSION, parts, models, self.score_fingerprint())
+
+
+def settled(config: Config) -> Config:
+    """Decide where networks run and in which numbers, here and for all workers; without networks nothing is decided.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+    if not registry.uses_torch(config.model_names, config.models):
+        return config
+    from .models.device import settle  # noqa: PLC0415 - seconds to import, and only networks need it
+
+    return replace(config, models=settle(config.models))
 
 
 def _without(config: object, *names: str) -> settings.Table:

@@ -12,16 +12,14 @@ from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ..manifests.schema import FRAME_COLUMNS, Column
 from ..manifests.shards import Shard, ShardWriter
 from . import correlation, distances, speech
-from .audio_features import make_audio_features
 from .config import Config
 from .costs import Costs
 from .kept_clip import DecodeRun, EncodeItem, decode_runs
-from .latents import CropEncoder
 from .lips import LipStream
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
-from .models import make_syncnet
+from .networks import Networks
 from .open_clip import OpenClip
 
 Row = dict[str, Any]
@@ -34,13 +32,18 @@ def no_guard(_budget_s: float) -> AbstractContextManager[None]:
 
 
 class Encoder:
-    """Encode kept clips; holds the networks, so make one per worker."""
+    """Encode kept clips.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: the settings.
+        networks: those of the worker; None loads its own.
+    """
+
+    def __init__(self, config: Config, networks: Networks | None = None) -> None:
         self._config = config
-        self._crops = CropEncoder(config.latents, config.models)
-        self._audio = make_audio_features(config.audio, config.models)
-        self._syncnet = make_syncnet(config.sync, config.models) if config.sync.correct else None
+        networks = networks or Networks(config)
+        self._crops, self._audio = networks.crops, networks.audio
+        self._syncnet = networks.syncnet if config.sync.correct else None
 
     def columns(self, *, landmarks: bool) -> dict[str, Column]:
         """Return the frame columns of the shards."""

@@ -13,13 +13,12 @@ from . import correlation, distances, measures, mouth, speech
 from .clips import Piece, cut_clips, shots_between
 from .config import Config
 from .costs import Costs
-from .faces import FaceDetector
 from .footage import Footage
 from .lips import SEEN_BEFORE, LipReader
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
-from .models import make_detector, make_syncnet
+from .networks import Networks
 from .sync import SyncEstimate
 
 Row = dict[str, Any]
@@ -54,12 +53,17 @@ class Scored:
 
 
 class Scorer:
-    """Score stretches of video; holds the models, so make one per worker."""
+    """Score stretches of video.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: the settings.
+        networks: those of the worker; None loads its own.
+    """
+
+    def __init__(self, config: Config, networks: Networks | None = None) -> None:
         self._config = config
-        self._detector: FaceDetector = make_detector(config.faces, config.models)
-        self._syncnet = make_syncnet(config.sync, config.models)
+        networks = networks or Networks(config)
+        self._detector, self._syncnet = networks.detector, networks.syncnet
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""

@@ -29,7 +29,7 @@ def _kl(widths: tuple[int, ...]) -> Any:  # diffusers' methods give an object or
     torch.manual_seed(0)
     blocks: dict[str, Any] = {"down_block_types": ("DownEncoderBlock2D",) * 4}
     blocks |= {"up_block_types": ("UpDecoderBlock2D",) * 4, "block_out_channels": widths}
-    network = AutoencoderKL(**blocks, layers_per_block=2, latent_channels=4).eval()
+    network: Any = AutoencoderKL(**blocks, layers_per_block=2, latent_channels=4).eval()
     with torch.no_grad():
         network.quant_conv.weight *= 4  # latents of about unit size
     return network

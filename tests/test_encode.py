@@ -9,10 +9,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
+from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.shards import Shard
 from hs_data.pipeline import latents
 from hs_data.pipeline.config import Config
@@ -27,6 +30,8 @@ from hs_data.pipeline.media.decode import Frame
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.open_clip import OpenClip
+from hs_data.pipeline.run.finalize import join_shards
+from hs_data.pipeline.run.ledger import Ledger
 
 NUM_FRAMES, KEY_FRAME = 400, 300
 """Key frames are 75 apart; the probe keeps the first one and the next that is 10 s later."""
@@ -394,3 +399,25 @@ def test_a_latent_at_the_limit_is_kept(
     monkeypatch.setattr(latents, "make_codec", lambda config, models: _Broken(edge, 0.0, 0.0))
     receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet")
     assert receipts["clip-0-20+0"]["row_group"] == 0
+
+
+def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
+    names = ["psnr_db", "psnr_mouth_db", "residual_lead_ms"]
+    receipts = {
+        "a+0": {"row_group": 0, "audio_shift_samples": 0, "psnr_db": 31.25, "psnr_mouth_db": 29.5},
+        "b+0": {"row_group": 1, "audio_shift_samples": 0, "residual_lead_ms": 12.0},
+        "c+0": {"reason": "latent_nan", "value": None, "threshold": 30.0},
+    }
+    (tmp_path / "s.parquet").write_bytes(b"x")
+    file = {"path": "s.parquet", "sha256": "", "bytes": 1}
+    commit = Commit(phase="encode", unit="u", fingerprint="f", receipts=receipts, file=file)
+    CommitLog(tmp_path).add(commit)
+    clips = pa.Table.from_pylist([{"clip_id": name, "verdict": "kept"} for name in "abc"], schema=CLIP_SCHEMA)
+    items = {name: f"{name}+0" for name in "abc"}
+    joined = join_shards(clips, items, Ledger(tmp_path, "encode", "f")).to_pylist()
+    assert [[row[name] for name in names] for row in joined] == [
+        [31.25, 29.5, None],
+        [None, None, 12.0],
+        [None, None, None],
+    ]
+    assert [row["verdict"] for row in joined] == ["kept", "kept", "dropped"]

@@ -20,7 +20,7 @@ from hs_data.manifests.errors import ModelError
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.shards import Shard
-from hs_data.pipeline import encode, lip_crops, measures, score
+from hs_data.pipeline import encode, lip_crops, measures, networks, score
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.costs import Costs
 from hs_data.pipeline.demo.encode import add_sound, encode_video
@@ -395,9 +395,8 @@ def film(tmp_path_factory):
 
 @pytest.fixture
 def config(monkeypatch):
-    for module in (score, encode):
-        monkeypatch.setattr(module, "make_syncnet", lambda sync, models: Watcher())
-    monkeypatch.setattr(score, "make_detector", lambda faces, models: FaceAlways())
+    monkeypatch.setattr(networks, "make_syncnet", lambda sync, models: Watcher())
+    monkeypatch.setattr(networks, "make_detector", lambda faces, models: FaceAlways())
     for module in (score, encode):
         monkeypatch.setattr(module.speech, "detect_speech", lambda pcm, config: np.ones(len(pcm) // 640, bool))
     return Config(sync=SyncConfig(backend="syncnet", correct=True, min_confidence=0.1, max_residual_ms=20.0))

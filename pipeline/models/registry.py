@@ -201,9 +201,14 @@ def fingerprint(names: Sequence[str], config: ModelsConfig) -> str:
     Where the files lie, their licence and the device change nothing; the precision does, for networks of torch.
     """
     words = sorted(sha256_of(name, config) for name in names)
-    if any(get(name, config).framework == "torch" for name in names):
+    if uses_torch(names, config):
         words.append(config.precision)
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
+
+
+def uses_torch(names: Sequence[str], config: ModelsConfig) -> bool:
+    """Tell whether one of the models is computed by torch."""
+    return any(get(name, config).framework == "torch" for name in names)
 
 
 def as_used(names: Sequence[str], config: ModelsConfig) -> list[dict[str, Any]]:

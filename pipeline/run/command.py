@@ -14,7 +14,7 @@ from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, HsDataError
 from ...manifests.sources import get_source
 from ...manifests.storage import digest, read_json
-from ..config import Config, resolve
+from ..config import Config, resolve, settled
 from ..models import registry
 from ..report.funnel import as_table, funnel, warnings
 from ..report.page import write_report
@@ -64,7 +64,7 @@ def make_request(
         root=root,
         dataset=output,
         preset=preset or known.preset,
-        config=resolve(**layers, saved=selection),
+        config=settled(resolve(**layers, saved=selection)),
         selection=selection,
         built_select=settings.to_table(resolve(**layers, saved={}).select),
         executor=executor,

@@ -24,6 +24,7 @@ from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
 from ..media.probe import probe
+from ..networks import Networks
 from ..score import Scorer
 from .beat import Beat
 from .units import Item, Unit, encode_item, score_item
@@ -68,6 +69,7 @@ class Worker:
         self._root, self._dataset = Path(setup.root), Path(setup.dataset)
         self._commits = CommitLog(self._dataset)
         self._beat = Beat(self._dataset, name)
+        self._networks = Networks(self._config)
         self._scorer: Scorer | None = None
         self._encoder: Encoder | None = None
 
@@ -122,7 +124,7 @@ class Worker:
         return {item["id"]: self._guarded(item, one) for item in unit.items}, None
 
     def _score(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any]]:
-        self._scorer = scorer = self._scorer or Scorer(self._config)
+        self._scorer = scorer = self._scorer or Scorer(self._config, self._networks)
         rows: list[dict[str, Any]] = []
 
         def one(item: Item) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class Worker:
         return receipts, self._publish(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
     def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any] | None]:
-        self._encoder = encoder = self._encoder or Encoder(self._config)
+        self._encoder = encoder = self._encoder or Encoder(self._config, self._networks)
         items = [encode_item(item, self._dataset) for item in unit.items]
         receipts: Receipts = {}
 
