@@ -91,7 +91,8 @@ class Encoder:
                         for clip in self._encode_run(run, root / path, costs, deadline, stats, turn_to):
                             receipts[clip.item.item_id] = self._store(writer, clip, columns, costs)
                             if clip.lips is not None and clip.failure is None:
-                                lips[clip.item.item_id] = clip.lips.finish()
+                                with costs.stage("lips"):
+                                    lips[clip.item.item_id] = clip.lips.finish()
                     receipts[run.items[0].item_id]["num_decoded"] = stats.num_decoded  # told once per run
         with costs.stage("check"):
             self._check_sound(items, shard, receipts, lips)
