@@ -353,7 +353,9 @@ def _stretches(*spans: Span, video: Video | None = None, config: Config | None =
 
 
 def _span(start_s: float, end_s: float | None, name: str = "c", **more) -> Span:
-    return Span(name=name, where="a.txt:1", start_s=Fraction(start_s), end_s=end_s and Fraction(end_s), **more)
+    return Span(
+        name=name, where="a.txt:1", start_s=Fraction(start_s), end_s=None if end_s is None else Fraction(end_s), **more
+    )
 
 
 def test_spans_are_stretches_and_overlapping_ones_are_scored_once():

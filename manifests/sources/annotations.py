@@ -13,6 +13,8 @@ MAX_SECONDS = 10**6
 """No video lasts eleven days; a number beyond is damage."""
 MAX_DIGITS = 24
 """No number in an annotation has more characters; longer ones would only cost time."""
+COLUMN = r"([-+]?\d{1,9}(?:\.\d{0,12})?)"
+"""A number in a table of boxes; there are hundreds of rows a clip, so a row is read by one expression."""
 NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 60, 120))
 ASPECT_TOLERANCE = 0.01
 """Sizes are whole and even pixels: 854x480 stands for 16:9 and is 0.08 % off."""

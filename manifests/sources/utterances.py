@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from .annotations import Box, UnreadableError, box, number, read_lines
+from .annotations import COLUMN, Box, UnreadableError, number, read_lines
 
 FRAME_RATE = 25
 """Of the frame numbers in all of these files, whatever the original had."""
@@ -14,7 +14,9 @@ VOXCELEB1_LINES = 360
 LARGEST_FRACTION = 1.5
 """Corners above this are pixels; fractions may reach a little below 0 and over 1."""
 HEADER = re.compile(r"(Identity|Reference|Offset|FV Conf|ASD Conf|Text|Conf|Ref)\s*:\s*(.*?)\s*")
+ROW = re.compile(rf"(\d{{1,9}})\s+{COLUMN}\s+{COLUMN}\s+{COLUMN}\s+{COLUMN}\s*", re.ASCII)
 WORD_COLUMNS = 3
+Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +38,21 @@ class Utterance:
     """Upper case, as stored; `{NS}` and `{LG}` mark noise and laughter."""
     frames: tuple[int, ...]
     """Of the original video at 25 fps."""
-    boxes: tuple[Box, ...]
-    """One a frame, in the original picture, not in the crop that is shipped."""
+    corners: tuple[Corners, ...]
+    """One box a frame, in the original picture, not in the crop that is shipped: x0, y0, x1, y1, px or fractions."""
     words: tuple[Word, ...]
     faults: tuple[str, ...]
     """Lines that cannot be read, as `line N: why`."""
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The boxes with the size of their picture.
+
+        Pixels are told from fractions by the largest value of the whole file, for a pixel box may lie near 0.
+        """
+        if any(max(values) > LARGEST_FRACTION for values in self.corners):
+            return [Box(corners=values, width=None, height=VOXCELEB1_LINES) for values in self.corners]
+        return [Box(corners=values, width=1, height=1) for values in self.corners]
 
     @property
     def start_s(self) -> Fraction | None:
@@ -56,7 +68,7 @@ class Utterance:
 def read_utterance(path: Path) -> Utterance:
     """Read one file; lines that do not follow the grammar are told and passed over."""
     heads: dict[str, str] = {}
-    frames: list[tuple[int, list[Fraction]]] = []
+    frames: list[tuple[int, Corners]] = []
     words: list[Word] = []
     faults: list[str] = []
     table = ""
@@ -65,7 +77,7 @@ def read_utterance(path: Path) -> Utterance:
             if line.startswith(("FRAME", "WORD")):
                 table = line.split()[0]
             elif table == "FRAME" and line.strip():
-                frames.append(_frame(line.split()))
+                frames.append(_frame(line))
             elif table == "WORD" and line.strip():
                 words.append(_word(line.split()))
             elif line.strip():
@@ -77,7 +89,7 @@ def read_utterance(path: Path) -> Utterance:
         youtube_id=heads.get("Reference") or heads.get("Ref"),
         transcript=heads.get("Text"),
         frames=tuple(frame for frame, _ in frames),
-        boxes=_boxes([corners for _, corners in frames], faults),
+        corners=tuple(corners for _, corners in frames),
         words=tuple(words),
         faults=tuple(faults),
     )
@@ -90,13 +102,14 @@ def _head(line: str, heads: dict[str, str]) -> None:
     heads[found[1]] = found[2]
 
 
-def _frame(words: list[str]) -> tuple[int, list[Fraction]]:
-    if len(words) != 5 or not re.fullmatch(r"\d{1,9}", words[0], re.ASCII):
+def _frame(line: str) -> tuple[int, Corners]:
+    found = ROW.fullmatch(line)
+    if not found:
         raise UnreadableError("not FRAME X Y W H")
-    x, y, width, height = (number(word) for word in words[1:])
+    x, y, width, height = map(float, found.groups()[1:])
     if width <= 0 or height <= 0:
         raise UnreadableError("the box is empty")
-    return int(words[0]), [x, y, x + width, y + height]
+    return int(found[1]), (x, y, x + width, y + height)
 
 
 def _word(words: list[str]) -> Word:
@@ -106,13 +119,3 @@ def _word(words: list[str]) -> Word:
     if end_s < start_s:
         raise UnreadableError(f"{words[0][:40]} ends before it begins")
     return Word(text=words[0], start_s=start_s, end_s=end_s)
-
-
-def _boxes(corners: list[list[Fraction]], faults: list[str]) -> tuple[Box, ...]:
-    """Tell pixels from fractions by the largest value of the whole file, for a pixel box may lie near 0."""
-    are_pixels = any(max(values) > LARGEST_FRACTION for values in corners)
-    try:
-        return tuple(box(v, None, VOXCELEB1_LINES) if are_pixels else box(v, 1, 1) for v in corners)
-    except UnreadableError as error:
-        faults.append(f"FRAME table: {error}")
-        return ()

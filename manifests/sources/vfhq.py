@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
-from .annotations import Box, SourceVideo, Span, UnreadableError, box, frame_rate, number, read_lines, refuse
+from .annotations import COLUMN, Box, SourceVideo, Span, UnreadableError, box, frame_rate, number, read_lines, refuse
 from .folder import list_media, walk
 from .matching import AnnotatedClip, match
 
@@ -23,6 +23,7 @@ CUT_NAME = re.compile(r"(?P<id>[\w-]{11})_C?\d{1,6}", re.ASCII)
 """Names that re-releases and downloaders give to cut clips."""
 HEADER = re.compile(r"(H|W|FPS)\b[:\s]+(\S+)\s*")
 CROP = re.compile(r"CROP\b[:\s]+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*")
+ROW = re.compile(rf"\s*(\d{{1,9}})\s+\S+\s+{COLUMN}\s+{COLUMN}\s+{COLUMN}\s+{COLUMN}(?:\s.*)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ def read_body(path: Path) -> Body:
             elif line.startswith("FRAME"):
                 are_corners = "X1" in line.split()
             elif line.strip() and not line.startswith("Video"):
-                rows.append(_row(line.split(), are_corners=are_corners))
+                rows.append(_row(line, are_corners=are_corners))
         except UnreadableError as error:
             faults.append(f"line {place}: {error}")
     try:
@@ -83,12 +84,12 @@ def read_body(path: Path) -> Body:
     return Body(fps=sizes.get("FPS"), crop=whole, rows=tuple(rows), faults=tuple(faults))
 
 
-def _row(words: list[str], *, are_corners: bool) -> Row:
-    if len(words) < 6:
-        raise UnreadableError("a row has fewer than six columns")
-    frame = number(words[0])
-    x, y, third, fourth = (float(number(word)) for word in words[2:6])
-    return Row(frame=int(frame), corners=(x, y, third, fourth) if are_corners else (x, y, x + third, y + fourth))
+def _row(line: str, *, are_corners: bool) -> Row:
+    found = ROW.fullmatch(line)
+    if not found:
+        raise UnreadableError("not FRAME INDEX X0 Y0 W H")
+    x, y, third, fourth = map(float, found.groups()[1:])
+    return Row(frame=int(found[1]), corners=(x, y, third, fourth) if are_corners else (x, y, x + third, y + fourth))
 
 
 def _clips(root: Path, notes: list[str], refused: list[SourceVideo]) -> Iterator[AnnotatedClip]:
