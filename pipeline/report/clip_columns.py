@@ -62,18 +62,19 @@ class ClipColumns:
         codes, words = self.codes(name)
         return codes == words.index(word) if word in words else np.zeros(len(self), bool)
 
-    def ids(self, places: np.ndarray) -> list[str]:
+    def ids(self, places: np.ndarray | list[int]) -> list[str]:
         """Return the ids of the clips at these places."""
         return self._table["clip_id"].take(pa.array(places, pa.int64())).to_pylist()
 
     def has_id(self, names: set[str]) -> np.ndarray:
         """Tell which clips go by one of these ids, [N] bool."""
-        return pc.is_in(self._table["clip_id"], pa.array(sorted(names), pa.string())).to_numpy()
+        wanted = pc.SetLookupOptions(pa.array(sorted(names), pa.string()))
+        return pc.call_function("is_in", [self._table["clip_id"]], wanted).to_numpy()
 
     @cached_property
     def order(self) -> np.ndarray:
         """Places [N] sorted by clip id: ids are hashes, so the first ones are a sample that stays as data are added."""
-        return pc.sort_indices(self._table["clip_id"]).to_numpy()
+        return pc.call_function("sort_indices", [self._table["clip_id"]], pc.SortOptions()).to_numpy().astype(np.int64)
 
     @cached_property
     def has_face(self) -> np.ndarray:

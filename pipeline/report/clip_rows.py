@@ -24,7 +24,7 @@ MAX_POINTS = 100
 """Points of a curve."""
 MAX_ENVELOPES = 1000
 """Kept clips whose sound is read from their shards."""
-FACE_BYTES = 6_000_000
+FACE_BYTES = 5_000_000
 """Faces on the page, JPEG; those of the contact sheets come first."""
 FILM_BYTES = 6_000_000
 """Films on the page."""
@@ -93,7 +93,7 @@ def _thin(values: np.ndarray) -> np.ndarray:
         return values
     edges = np.arange(MAX_POINTS) * len(values) // MAX_POINTS
     sums = np.add.reduceat(values, edges, axis=0)
-    return sums / np.diff([*edges, len(values)]).reshape(-1, *[1] * (values.ndim - 1))
+    return sums / np.diff(edges, append=len(values)).reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _track(boxes: Sequence[float] | None) -> dict[str, list[int]] | None:

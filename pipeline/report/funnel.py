@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,33 +40,30 @@ class Stage:
 
 def funnel(dataset: Dataset) -> list[Stage]:
     """Return the stages of a dataset: reading the files, finding faces, judging the clips."""
-    videos, clips = dataset.videos(FILE_COLUMNS), dataset.clips(CLIP_COLUMNS)
-    has_face, is_kept = clips["track"].is_valid(), pc.equal(clips["verdict"], "kept")
-    found = pc.if_else(has_face, "ok", clips["reason"])
-    judged = pc.if_else(is_kept, "ok", clips["reason"])
+    files, clips = dataset.videos(FILE_COLUMNS).rename_columns(["reason", "duration_s"]), dataset.clips(CLIP_COLUMNS)
+    has_face, is_kept = pc.field("track").is_valid(), pc.field("verdict") == "kept"
+    faces = clips.filter(has_face)
     return [
-        _stage("read", "files", videos["outcome"], videos["duration_s"]),
-        _stage("find faces", "stretches", found, clips["duration_s"]),
-        _stage("select", "clips", judged.filter(has_face), clips["duration_s"].filter(has_face)),
+        _stage("read", "files", files, files.filter(pc.field("reason") != "ok")),
+        _stage("find faces", "stretches", clips, clips.filter(~has_face)),
+        _stage("select", "clips", faces, faces.filter(~is_kept)),
     ]
 
 
-def _stage(name: str, unit: str, outcomes: pa.ChunkedArray, seconds: pa.ChunkedArray) -> Stage:
-    table = pa.table({"outcome": outcomes, "hours": pc.divide(seconds.fill_null(0.0), 3600.0)})
-    sums = table.group_by("outcome").aggregate([("hours", "count"), ("hours", "sum")]).to_pylist()
+def _stage(name: str, unit: str, before: pa.Table, lost: pa.Table) -> Stage:
+    sums = lost.group_by("reason").aggregate([("reason", "count"), ("duration_s", "sum")]).to_pylist()
     losses = [
-        Loss(reason=row["outcome"], number=row["hours_count"], hours=row["hours_sum"])
+        Loss(reason=row["reason"], number=row["reason_count"], hours=(row["duration_s_sum"] or 0.0) / 3600)
         for row in sums
-        if row["outcome"] != "ok"
     ]
-    kept = next((row for row in sums if row["outcome"] == "ok"), {"hours_count": 0, "hours_sum": 0.0})
+    hours_in = float(np.nansum(before["duration_s"].to_numpy())) / 3600
     return Stage(
         name=name,
         unit=unit,
-        number_in=len(table),
-        hours_in=sum(row["hours_sum"] for row in sums),
-        number_out=kept["hours_count"],
-        hours_out=kept["hours_sum"],
+        number_in=len(before),
+        hours_in=hours_in,
+        number_out=len(before) - len(lost),
+        hours_out=hours_in - sum(loss.hours for loss in losses),
         losses=sorted(losses, key=lambda loss: (-loss.hours, -loss.number, loss.reason)),
     )
 

@@ -19,7 +19,7 @@ from .what_if import WhatIf, rule_table, sync_table
 logger = logging.getLogger(__name__)
 MAX_FILES = 2000
 """Input files that the page lists; all of them stand in videos.parquet."""
-FILE_COLUMNS = ["path", "outcome", "detail", "duration_s", "fps", "height", "num_clips", "num_kept"]
+FILE_COLUMNS = ["path", "outcome", "detail", "duration_s", "cuts_s", "fps", "height", "num_clips", "num_kept"]
 
 
 def write_report(

@@ -11,7 +11,7 @@ from .what_if import WhatIf
 
 EXAMPLES = 20
 """Faces in the contact sheet of a reason."""
-MAX_ROWS = 4000
+MAX_ROWS = 3000
 """Rows of the page's table."""
 COUNTS = ("num_faces",)
 MAX_BORDERLINE = 1000
