@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import av
@@ -19,7 +20,7 @@ import pytest
 from hs_data.manifests import settings
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.errors import ConfigError
-from hs_data.manifests.storage import write_json
+from hs_data.manifests.storage import sha256_file, write_json
 from hs_data.pipeline.demo.truth import truth
 from hs_data.pipeline.report import audits, figures, previews
 from hs_data.pipeline.report.clip_columns import ClipColumns
@@ -29,6 +30,7 @@ from hs_data.pipeline.report.what_if import WhatIf, rule_table, sync_table
 from hs_data.pipeline.run.reselect import judge_again
 from hs_data.pipeline.select import RULES, SelectConfig
 
+REPOSITORY = Path(__file__).parents[1]
 POLICY = "highsync"
 ROWS = 6000
 """Clips of the crowd."""
@@ -362,3 +364,11 @@ def test_a_report_of_many_clips_stays_within_its_limits(made_up, tmp_path):
     assert found["seconds"] < 60 / 100 + 15  # the rows of the page cost the same for any number of clips
     assert found["peak_mb"] < 2000 / 100 + 600
     assert found["page_mb"] < 30
+
+
+def test_copied_libraries_are_those_that_the_document_names():
+    page = (REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w.]+)` \| `([0-9a-f]{64})` \|$", page, flags=re.M))
+    assets = REPOSITORY / "pipeline" / "report" / "assets"
+    assert listed == {path.name: sha256_file(path) for path in assets.glob("*.min.*")}
+    assert len(list(assets.glob("*.LICENSE"))) == 2
