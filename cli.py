@@ -170,16 +170,24 @@ def fetch_models(
         print(model.path, flush=True)  # noqa: T201 - data
 
 
-@app.command(epilog="Example:  hs-data report dataset")
-def report(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
-    """Print the funnel and write report/index.html and report/report.json."""
+@app.command(epilog="Example:  hs-data report dataset --previews 24 --benchmark test_ids.txt")
+def report(
+    dataset: DatasetArgument,
+    previews: Annotated[int, typer.Option(metavar="N", min=0, help="Films of kept clips to make and embed.")] = 6,
+    benchmark: Annotated[
+        list[Path],
+        typer.Option(metavar="LIST", help="Ids, paths or sha256 of a benchmark set, one a line; may be repeated."),
+    ] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Print the funnel and write report/index.html, report/report.json and the dataset card README.md."""
     from .manifests.dataset import open_dataset  # noqa: PLC0415
     from .pipeline.report import funnel, page  # noqa: PLC0415
     from .pipeline.report.terminal import funnel_table  # noqa: PLC0415
     from .pipeline.run.ledger import total_costs  # noqa: PLC0415
 
     opened = open_dataset(dataset)
-    written = page.write_report(opened, total_costs(dataset))
+    written = page.write_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)
     stages = funnel.funnel(opened)
     if as_json:
         _print_json(funnel.as_table(stages))

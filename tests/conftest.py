@@ -1,11 +1,21 @@
-"""What several test files share: where the repository, the real clips and the weights lie."""
+"""What several test files share: where the repository, the real clips and the weights lie, and the demo, built once."""
 
+import importlib.util
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from hs_data.pipeline.demo.source import make_demo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
+NASTY = "</script><script>document.title = 'run'</script><img src=x onerror=alert(1)>\u2028&amp;.mp4"
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +41,64 @@ def _folder(name: str, pattern: str, what: str) -> Path:
     if not any(folder.glob(pattern)):
         pytest.skip(f"no {what} at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the demo."""
+    folder = tmp_path_factory.mktemp("demo") / "videos"
+    make_demo(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_dataset(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo as `hs-data build --source demo` makes it; tests may write its report, and nothing else."""
+    output = tmp_path_factory.mktemp("demo_dataset") / "dataset"
+    shutil.copytree(demo_videos, output / "demo_videos", copy_function=shutil.copy2)
+    words = ["build", "--source", "demo", "--output", str(output), "--executor", "local", "--workers", "2"]
+    done = subprocess.run([sys.executable, "-m", "hs_data.cli", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture(scope="session")
+def made_up() -> ModuleType:
+    """The benchmark that makes up datasets of any size, whose clips were scored and not encoded."""
+    spec = importlib.util.spec_from_file_location("benchmark_report", REPOSITORY / "benchmarks" / "report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def crowd(made_up: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 6000 made-up clips; tests leave it as it is."""
+    path = tmp_path_factory.mktemp("crowd") / "dataset"
+    made_up.write_dataset(path, 6000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def nasty_name() -> str:
+    """A file name that tries to run in a page."""
+    return NASTY
+
+
+@pytest.fixture(scope="session")
+def nasty_crowd(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The crowd with one file of a nasty name, and words as nasty in what is told of every file."""
+    path = tmp_path_factory.mktemp("nasty") / "dataset"
+    shutil.copytree(crowd, path)
+    for name in ("clips.parquet", "videos.parquet"):
+        table = pq.read_table(path / name)
+        paths = table["path"].to_pylist()
+        columns = {"path": [NASTY if word == paths[0] else word for word in paths]}
+        columns |= {"detail": [NASTY] * len(table)}
+        for column, values in columns.items():
+            place = table.schema.get_field_index(column)
+            table = table.set_column(place, table.schema.field(place), pa.array(values))
+        pq.write_table(table, path / name, row_group_size=4096)
+    return path

@@ -13,7 +13,6 @@ import pytest
 
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.verify import verify
-from hs_data.pipeline.demo.source import make_demo
 from hs_data.pipeline.demo.truth import ClipTruth, truth
 from hs_data.pipeline.latents import decoder_for
 
@@ -50,13 +49,6 @@ def times(folder: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def demo_videos(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "videos"
-    make_demo(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def few(demo_videos, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("few")
     for name in FEW:
@@ -72,11 +64,8 @@ def reference(few, tmp_path_factory) -> Path:
     return output
 
 
-def test_the_demo_comes_out_as_it_was_constructed(demo_videos, tmp_path):
-    output = tmp_path / "dataset"
-    shutil.copytree(demo_videos, output / "demo_videos", copy_function=shutil.copy2)
-    run("build", "--source", "demo", "--output", str(output), "--executor", "local", "--workers", "2")
-    dataset = open_dataset(output)
+def test_the_demo_comes_out_as_it_was_constructed(demo_dataset):
+    dataset = open_dataset(demo_dataset)
     videos = {row["path"]: row for row in dataset.videos().to_pylist()}
     clips = dataset.clips().to_pylist()
     assert set(videos) == set(truth())

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...manifests.dataset import Dataset
 
-FILE_COLUMNS = ["path", "outcome", "duration_s", "num_clips"]
-CLIP_COLUMNS = ["clip_id", "track", "verdict", "reason", "duration_s", "clip_class", "shard"]
+FILE_COLUMNS = ["outcome", "duration_s"]
+CLIP_COLUMNS = ["track", "verdict", "reason", "duration_s"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,33 +40,30 @@ class Stage:
 
 def funnel(dataset: Dataset) -> list[Stage]:
     """Return the stages of a dataset: reading the files, finding faces, judging the clips."""
-    videos, clips = dataset.videos(FILE_COLUMNS), dataset.clips(CLIP_COLUMNS)
-    files = [(row["outcome"], row["duration_s"] or 0.0) for row in videos.to_pylist()]
-    rows = clips.to_pylist()
-    found = [("ok" if row["track"] is not None else row["reason"], row["duration_s"]) for row in rows]
-    judged = [
-        ("ok" if row["verdict"] == "kept" else row["reason"], row["duration_s"])
-        for row in rows
-        if row["track"] is not None
+    files, clips = dataset.videos(FILE_COLUMNS).rename_columns(["reason", "duration_s"]), dataset.clips(CLIP_COLUMNS)
+    has_face, is_kept = pc.field("track").is_valid(), pc.field("verdict") == "kept"
+    faces = clips.filter(has_face)
+    return [
+        _stage("read", "files", files, files.filter(pc.field("reason") != "ok")),
+        _stage("find faces", "stretches", clips, clips.filter(~has_face)),
+        _stage("select", "clips", faces, faces.filter(~is_kept)),
     ]
-    return [_stage("read", "files", files), _stage("find faces", "stretches", found), _stage("select", "clips", judged)]
 
 
-def _stage(name: str, unit: str, outcomes: list[tuple[str, float]]) -> Stage:
-    lost: dict[str, list[float]] = {}
-    for outcome, seconds in outcomes:
-        if outcome != "ok":
-            lost.setdefault(outcome, []).append(seconds)
-    losses = [Loss(reason=reason, number=len(times), hours=sum(times) / 3600) for reason, times in lost.items()]
-    gone = sum(loss.number for loss in losses)
-    hours = sum(seconds for _, seconds in outcomes) / 3600
+def _stage(name: str, unit: str, before: pa.Table, lost: pa.Table) -> Stage:
+    sums = lost.group_by("reason").aggregate([("reason", "count"), ("duration_s", "sum")]).to_pylist()
+    losses = [
+        Loss(reason=row["reason"], number=row["reason_count"], hours=(row["duration_s_sum"] or 0.0) / 3600)
+        for row in sums
+    ]
+    hours_in = float(np.nansum(before["duration_s"].to_numpy())) / 3600
     return Stage(
         name=name,
         unit=unit,
-        number_in=len(outcomes),
-        hours_in=hours,
-        number_out=len(outcomes) - gone,
-        hours_out=hours - sum(loss.hours for loss in losses),
+        number_in=len(before),
+        hours_in=hours_in,
+        number_out=len(before) - len(lost),
+        hours_out=hours_in - sum(loss.hours for loss in losses),
         losses=sorted(losses, key=lambda loss: (-loss.hours, -loss.number, loss.reason)),
     )
 
@@ -117,21 +116,3 @@ def as_table(stages: list[Stage]) -> list[dict[str, Any]]:
         }
         for stage in stages
     ]
-
-
-def examples(dataset: Dataset, most: int) -> dict[str, list[dict[str, Any]]]:
-    """Return up to `most` clips per reason (and of `kept`), those nearest to the limit first, with their thumbnails."""
-    names = ["clip_id", "path", "start_s", "duration_s", "verdict", "reason", "value", "threshold", "thumbnail"]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for batch in dataset.clips(names).to_batches():
-        for row in pa.Table.from_batches([batch]).to_pylist():
-            if row["thumbnail"] is not None:
-                found.setdefault(row["reason"] or row["verdict"], []).append(row)
-        found = {reason: sorted(rows, key=_distance)[:most] for reason, rows in found.items()}
-    return dict(sorted(found.items()))
-
-
-def _distance(row: dict[str, Any]) -> tuple[float, str]:
-    if row["value"] is None or row["threshold"] is None:
-        return 0.0, row["clip_id"]
-    return abs(abs(row["value"]) - row["threshold"]) / max(abs(row["threshold"]), 1e-9), row["clip_id"]

@@ -1,0 +1,213 @@
+"""Distributions: what the clips and the files are like, as histograms: a few numbers, whatever the table's size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...manifests.dataset import Dataset
+from ..select import RULES, SelectConfig
+from .clip_columns import ClipColumns
+
+NUM_BINS = 40
+"""At most, but for one more at either end."""
+TAIL = 0.5
+"""Percent at either end that the outermost bins take in, so that one odd value does not flatten the rest."""
+TOP_OWNERS = 30
+YAW_EDGES_DEG = (0, 10, 20, 30, 45, 60, 90)
+PITCH_EDGES_DEG = (0, 10, 20, 30, 45, 90)
+THIN_SHARE = 0.01
+"""A pose with less than 1 % of the hours is called thin: at 100 h, less than an hour to learn it from."""
+LATENT_CLIPS, LATENT_FRAMES = 64, 3
+"""Frames that the latent statistics are taken from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A column worth a histogram."""
+
+    column: str
+    title: str
+    unit: str = ""
+    group: str
+
+
+CLIP_MEASURES = (
+    Measure(column="duration_s", title="Length", unit="s", group="Clip"),
+    Measure(column="face_height_p50_px", title="Face height", unit="px", group="Face"),
+    Measure(column="height_ratio", title="Tallest over shortest face", group="Face"),
+    Measure(column="yaw_p95_deg", title="Yaw, 95th percentile", unit="degrees", group="Face"),
+    Measure(column="pitch_p95_deg", title="Pitch, 95th percentile", unit="degrees", group="Face"),
+    Measure(column="sharpness", title="Sharpness", group="Picture"),
+    Measure(column="brightness", title="Brightness", unit="grey level", group="Picture"),
+    Measure(column="contrast", title="Contrast", unit="grey level", group="Picture"),
+    Measure(column="motion", title="Motion of the mouth picture", unit="grey level", group="Picture"),
+    Measure(column="audio_lead_frames", title="Audio lead", unit="frames, + is early", group="Sync"),
+    Measure(column="sync_confidence", title="Sync confidence", group="Sync"),
+    Measure(column="sync_spread_frames", title="Spread of the lead", unit="frames", group="Sync"),
+    Measure(column="residual_lead_ms", title="Lead left in the shards", unit="ms", group="Sync"),
+    Measure(column="speech_share", title="Share of speech", group="Sound"),
+    Measure(column="loudness_db", title="Loudness", unit="dB", group="Sound"),
+    Measure(column="mouth_activity", title="Mouth activity", group="Sound"),
+    Measure(column="leakage", title="Crop leakage", group="Crop"),
+    Measure(column="roundtrip_psnr_db", title="VAE round trip, whole crop", unit="dB PSNR", group="Latents"),
+    Measure(column="roundtrip_psnr_mouth_db", title="VAE round trip, mouth", unit="dB PSNR", group="Latents"),
+)
+"""A column that a dataset does not have is left out, and named on the page when it was asked for."""
+FILE_MEASURES = (
+    Measure(column="duration_s", title="Length of files", unit="s", group="Files"),
+    Measure(column="fps", title="Frame rate", unit="fps", group="Files"),
+    Measure(column="height", title="Picture height", unit="px", group="Files"),
+    Measure(column="size_bytes", title="Size of files", unit="bytes", group="Files"),
+)
+
+
+def clip_figures(clips: ClipColumns, limits: SelectConfig, mouth_range: np.ndarray) -> list[dict[str, Any]]:
+    """Return the histograms of clips with a face, in hours, kept and dropped apart; unmeasured columns are left out.
+
+    Args:
+        clips: all candidates.
+        limits: the limits in use, drawn into the figures.
+        mouth_range: [N] largest less least mouth opening of each clip.
+    """
+    lines: dict[str, list[float]] = {}
+    for rule in RULES:
+        value = float(getattr(limits, rule.limit))
+        if value:  # a limit of 0 is off, or judges nothing
+            both = [-value, value] if rule.side == "max_either_way" else [value]
+            lines.setdefault(rule.column.split("_{")[0], []).extend(both)
+    found = []
+    for measure in CLIP_MEASURES:
+        if measure.column in clips.names:
+            values = clips.numbers(measure.column)
+            found.append(_histogram(measure, values, clips, lines.get(measure.column, [])))
+    span = Measure(column="mouth_range", title="Range of the mouth opening", group="Face")
+    found.append(_histogram(span, mouth_range, clips, []))
+    return [figure for figure in found if figure is not None]
+
+
+def not_measured(clips: ClipColumns) -> list[str]:
+    """Return the titles of the figures that this dataset has no numbers for."""
+    return [
+        measure.title
+        for measure in CLIP_MEASURES
+        if measure.column not in clips.names or not np.isfinite(clips.numbers(measure.column)).any()
+    ]
+
+
+def _histogram(measure: Measure, values: np.ndarray, clips: ClipColumns, limits: list[float]) -> dict[str, Any] | None:
+    measured = np.isfinite(values) & clips.has_face
+    if not measured.any():
+        return None
+    kept = measured & clips.is_kept
+    dropped = measured & ~clips.is_kept
+    edges = _edges(values[measured])
+    hours = {
+        name: np.histogram(np.clip(values[mask], edges[0], edges[-1]), edges, weights=clips.hours[mask])[0]
+        for name, mask in (("kept", kept), ("dropped", dropped))
+    }
+    return {
+        **_head(measure, edges),
+        "kept": _rounded(hours["kept"]),
+        "dropped": _rounded(hours["dropped"]),
+        "limits": limits,
+        "percentiles": _percentiles(values[kept]),
+        "measured": int(measured.sum()),
+    }
+
+
+def file_figures(videos: pa.Table) -> list[dict[str, Any]]:
+    """Return the histograms of the input files, in files."""
+    found = []
+    for measure in FILE_MEASURES:
+        values = videos[measure.column].cast(pa.float64()).drop_null().to_numpy()
+        if len(values):
+            edges = _edges(values)
+            number = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+            found.append({**_head(measure, edges), "files": number.tolist(), "percentiles": _percentiles(values)})
+    return found
+
+
+def _head(measure: Measure, edges: np.ndarray) -> dict[str, Any]:
+    return {**vars(measure), "edges": [float(f"{edge:.5g}") for edge in edges]}
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(values.astype(np.float64), (TAIL, 100 - TAIL), method="inverted_cdf")
+    width = max(high - low, abs(high) * 1e-3, 1e-6) / NUM_BINS
+    decade = 10.0 ** np.floor(np.log10(width))
+    width = next(step * decade for step in (1, 2, 5, 10) if step * decade >= width)  # edges are round numbers
+    first, last = np.floor(low / width), np.floor(high / width) + 1
+    return np.arange(first, last + 1) * width
+
+
+def _percentiles(values: np.ndarray) -> list[float]:
+    return (
+        [float(f"{value:.5g}") for value in np.percentile(values.astype(np.float64), (5, 50, 95))]
+        if len(values)
+        else []
+    )
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 5) for value in values]
+
+
+def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
+    """Return kept hours by identity, source, file or language: the most first, and how unevenly they lie."""
+    if name not in clips.names:
+        return {"name": name, "number": 0, "unnamed_hours": 0.0, "top": []}
+    codes, words = clips.codes(name)
+    kept = clips.is_kept
+    named = kept & (codes >= 0)
+    hours = np.bincount(codes[named], weights=clips.hours[named], minlength=len(words))
+    order = np.argsort(-hours, kind="stable")[:TOP_OWNERS]
+    present = np.sort(hours[hours > 0])[::-1]
+    total = float(present.sum())
+    return {
+        "name": name,
+        "number": len(present),
+        "unnamed_hours": round(float(clips.hours[kept & (codes < 0)].sum()), 5),
+        "median_hours": round(float(np.median(present)), 5) if len(present) else 0.0,
+        "top_tenth_share": round(float(present[: max(1, len(present) // 10)].sum()) / total, 4) if total else 0.0,
+        "top": [{"name": words[place], "hours": round(float(hours[place]), 5)} for place in order if hours[place] > 0],
+    }
+
+
+def pose_grid(clips: ClipColumns) -> dict[str, Any] | None:
+    """Return kept hours over yaw and pitch (95th percentiles of their size); None without landmarks."""
+    yaw, pitch = clips.numbers("yaw_p95_deg"), clips.numbers("pitch_p95_deg")
+    good = clips.is_kept & np.isfinite(yaw) & np.isfinite(pitch)
+    if not good.any():
+        return None
+    clipped = [np.clip(angle[good], 0, edges[-1]) for angle, edges in ((yaw, YAW_EDGES_DEG), (pitch, PITCH_EDGES_DEG))]
+    cells = np.histogram2d(*clipped, bins=(YAW_EDGES_DEG, PITCH_EDGES_DEG), weights=clips.hours[good])[0]
+    return {
+        "yaw_deg": list(YAW_EDGES_DEG),
+        "pitch_deg": list(PITCH_EDGES_DEG),
+        "hours": [_rounded(row) for row in cells],
+        "thin": (cells < THIN_SHARE * cells.sum()).tolist(),
+    }
+
+
+def latent_statistics(dataset: Dataset) -> dict[str, Any] | None:
+    """Return mean, deviation and range of each latent channel over a few frames of clips spread over the dataset."""
+    clips = dataset.kept[:: max(1, len(dataset.kept) // LATENT_CLIPS)][:LATENT_CLIPS]
+    frames = []
+    for clip in clips:
+        middle = clip.num_frames // 2
+        frames.append(dataset.read(clip, "latent", middle, middle + LATENT_FRAMES).astype(np.float32))
+    if not frames:
+        return None
+    latents = np.concatenate(frames)  # [T, 4, 64, 64]
+    channels = latents.transpose(1, 0, 2, 3).reshape(latents.shape[1], -1)
+    return {
+        "clips": len(clips),
+        "frames": len(latents),
+        "codec": dataset.shard(clips[0].shard).contract["latent"]["id"],
+        "channels": [
+            {name: round(float(getattr(np, name)(channel)), 4) for name in ("mean", "std", "min", "max")}
+            for channel in channels
+        ],
+    }

@@ -1,0 +1,175 @@
+"""What if: the yield without each rule, with each limit moved, over sync confidence and lead; exact, from scores."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..select import RULES, Rule, SelectConfig
+from .clip_columns import ClipColumns
+
+NUM_STEPS = 25
+"""Thresholds tried for each rule."""
+LEADS_FRAMES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0)
+NETWORK_CONFIDENCES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+"""SyncNet's scale; LatentSync keeps from 3."""
+CORRELATION_CONFIDENCES = (0.0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+"""The scale of the estimate without a network."""
+ENCODING_REASONS = ("sync_fix_failed", "latent_nan")
+SYNC_COLUMNS = ("sync_confidence", "sync_spread_frames", "audio_lead_frames")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yield:
+    """What would be kept."""
+
+    clips: int
+    hours: float
+
+
+class WhatIf:
+    """The rules of `select`, applied to columns.
+
+    Args:
+        clips: all candidates.
+        limits: the limits in use.
+        policy: the crop policy in use.
+    """
+
+    def __init__(self, clips: ClipColumns, limits: SelectConfig, policy: str) -> None:
+        self._clips, self._limits = clips, limits
+        silent = clips.has_face & (clips.numbers("speech_share") < limits.min_speech_share)
+        self._silent = silent
+        self._by_id = clips.order[silent[clips.order]]
+        self.kinds = {
+            "all": clips.has_face,
+            "speech": clips.has_face & ~silent,
+            "silent": silent,
+            "synced": clips.has_face & ~silent & self._judge_sync(),
+        }
+        self.sizes = {rule: self._size(rule, policy) for rule in RULES}
+        self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}
+        self._num_fails = np.sum(list(self._fails.values()), axis=0, dtype=np.uint8)
+
+    def threshold(self, rule: Rule) -> float | None:
+        """Return the limit in use; None when the rule is off."""
+        value = float(getattr(self._limits, rule.limit))
+        return None if rule.off_at_zero and value == 0 else value
+
+    def fails(self, rule: Rule, threshold: float | None) -> np.ndarray:
+        """Tell which clips a rule drops at a threshold, [N] bool."""
+        if threshold is None:
+            return np.zeros(len(self._clips), bool)
+        sizes = self.sizes[rule]
+        beyond = sizes < threshold if rule.side == "min" else sizes > threshold
+        return beyond & self.kinds[rule.clips]
+
+    def passes_others(self, *rules: Rule) -> np.ndarray:
+        """Tell which clips no rule but these drops, [N] bool."""
+        mine = np.sum([self._fails[rule] for rule in rules], axis=0, dtype=np.uint8)
+        return self._clips.has_face & (self._num_fails == mine)
+
+    def count(self, good: np.ndarray) -> Yield:
+        """Count clips that no rule drops, as `select` would keep them: silent ones up to their target share."""
+        speaking = good & ~self._silent
+        share = self._limits.silent_share
+        quota = round(int(speaking.sum()) * share / (1 - share))
+        kept = speaking & ~self._failed_encoding
+        quiet = self._by_id[good[self._by_id]][:quota]
+        quiet = quiet[~self._failed_encoding[quiet]]
+        hours = float(self._clips.hours @ kept) + float(self._clips.hours[quiet].sum())
+        return Yield(clips=int(kept.sum()) + len(quiet), hours=hours)
+
+    def as_set(self) -> Yield:
+        """Return the yield under the limits in use."""
+        return self.count(self.passes_others())
+
+    @cached_property
+    def _failed_encoding(self) -> np.ndarray:
+        codes, words = self._clips.codes("reason")
+        failed = np.isin(codes, [place for place, word in enumerate(words) if word in ENCODING_REASONS])
+        return failed | self._clips.equals("verdict", "error")
+
+    def _judge_sync(self) -> np.ndarray:
+        if self._limits.sync_rules == "trusted":
+            return self._clips.equals("sync_trust", "high")
+        return np.full(len(self._clips), self._limits.sync_rules == "always")
+
+    def _size(self, rule: Rule, policy: str) -> np.ndarray:
+        values = self._clips.numbers(rule.column.format(policy=policy))
+        return np.abs(values) if rule.side == "max_either_way" else values
+
+
+def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
+    """Return a row per rule: its limit, how many clips it drops, how many it alone drops, the yield without it."""
+    now = what_if.as_set()
+    rows = []
+    for rule in RULES:
+        threshold = what_if.threshold(rule)
+        without = what_if.count(what_if.passes_others(rule))
+        rows.append(
+            {
+                "reason": rule.reason,
+                "setting": f"select.{rule.limit}",
+                "column": rule.column,
+                "side": rule.side,
+                "threshold": threshold,
+                "judged": int(what_if.kinds[rule.clips].sum()),
+                "failed": int(what_if.fails(rule, threshold).sum()),
+                "clips_without": without.clips,
+                "hours_without": round(without.hours, 5),
+                "hours_gained": round(without.hours - now.hours, 5),
+                "moved": _moved(what_if, rule),
+            }
+        )
+    return rows
+
+
+def _moved(what_if: WhatIf, rule: Rule) -> dict[str, list[float]]:
+    """Return thresholds and the hours that each would yield."""
+    others = what_if.passes_others(rule)
+    sizes = what_if.sizes[rule][others & what_if.kinds[rule.clips]]
+    sizes = sizes[np.isfinite(sizes)].astype(np.float64)
+    if len(sizes) == 0:
+        return {"thresholds": [], "hours": [], "clips": []}
+    tried = np.unique(sizes) if len(np.unique(sizes)) <= NUM_STEPS else np.quantile(sizes, np.linspace(0, 1, NUM_STEPS))
+    limit = what_if.threshold(rule)
+    tried = np.unique([*tried, *([] if limit is None else [limit])])
+    found = [what_if.count(others & ~what_if.fails(rule, float(threshold))) for threshold in tried]
+    return {
+        "thresholds": [float(f"{threshold:.5g}") for threshold in tried],
+        "hours": [round(each.hours, 5) for each in found],
+        "clips": [each.clips for each in found],
+    }
+
+
+def sync_table(clips: ClipColumns, what_if: WhatIf) -> dict[str, Any] | None:
+    """Return hours of speaking clips with at least a confidence and at most a lead, the sync rules set aside.
+
+    None when no clip has a measured lead.
+    """
+    rules = [rule for rule in RULES if rule.column in SYNC_COLUMNS]
+    confidence, lead = clips.numbers("sync_confidence"), np.abs(clips.numbers("audio_lead_frames"))
+    good = what_if.passes_others(*rules) & what_if.kinds["speech"] & np.isfinite(confidence) & np.isfinite(lead)
+    if not good.any():
+        return None
+    confidence, lead, hours = confidence[good], lead[good], clips.hours[good]
+    is_network = clips.equals("sync_trust", "high")[good].any()
+    limits = {rule.column: what_if.threshold(rule) for rule in rules}
+    scale = NETWORK_CONFIDENCES if is_network else CORRELATION_CONFIDENCES
+    rows, columns = _with(scale, limits["sync_confidence"]), _with(LEADS_FRAMES, limits["audio_lead_frames"])
+    cells = [[float(hours[(confidence >= low) & (lead <= high)].sum()) for high in columns] for low in rows]
+    return {
+        "confidences": rows,
+        "leads": columns,
+        "hours": [[round(cell, 5) for cell in row] for row in cells],
+        "total_hours": round(float(hours.sum()), 5),
+        "limits": [limits["sync_confidence"], limits["audio_lead_frames"]],
+        "trusted": bool(is_network),
+    }
+
+
+def _with(scale: tuple[float, ...], limit: float | None) -> list[float]:
+    """Return a scale with the limit in use among its steps."""
+    return sorted({*scale, *([] if limit is None else [limit])})
