@@ -21,7 +21,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["project"]["optional-dependencies"]["dev"]]
-LAYERS = ("manifests", "pipeline", "trainer")
+LAYERS = ("commands", "manifests", "pipeline", "trainer")
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless")
 
 

@@ -1,0 +1,51 @@
+"""What commands share: options, and where they print. Data goes to standard output, all else to standard error."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def console(*, stderr: bool = True) -> "Console":
+    """Return the console to talk to people on."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=stderr)
+
+
+def plain(text: str) -> str:
+    """Return text that rich shows as it is."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(text)
+
+
+def log_to_stderr() -> None:
+    """Show log lines from `info` on."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
+def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
+    """Print rows or facts as data."""
+    if as_json:
+        print_json(value)
+        return
+    from ..pipeline.report.terminal import as_lines  # noqa: PLC0415
+
+    for line in as_lines(value):
+        print(line)  # noqa: T201 - data
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - data
