@@ -58,7 +58,7 @@ function histogram(figure) {
   const [scale, unit] = figure.files ? [1, "files"] : inUnit([figure.kept, figure.dropped]);
   const edges = figure.edges;
   const bars = (name, values, fill, more) => ({
-    name, type: "bar", stack: "all", barCategoryGap: "8%", itemStyle: { color: fill }, data: values.map((value) => value * scale), ...more,
+    name, type: "bar", stack: "all", barCategoryGap: "8%", barMaxWidth: 26, itemStyle: { color: fill }, data: values.map((value) => value * scale), ...more,
   });
   const at = (value) => ((value - edges[0]) / (edges[edges.length - 1] - edges[0])) * (edges.length - 1) - 0.5;
   const inside = (figure.limits || []).filter((value) => value >= edges[0] && value <= edges[edges.length - 1]);

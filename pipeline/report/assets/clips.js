@@ -98,12 +98,14 @@ function drawClip(row, detail) {
   const none = (word) => base({ title: { text: word, left: "center", top: "middle", textStyle: { color: colour("--soft"), fontSize: 12, fontWeight: "normal" } } });
   const chart = (id, option) => draw(document.getElementById(id), option);
   const two = [axis({ type: "value", scale: true, splitNumber: 3 }), axis({ type: "value", splitLine: { show: false }, axisLabel: { show: false } })];
+  // At least two frames either way, so that a tenth of a frame does not look like drift.
+  const leads = axis({ type: "value", splitNumber: 3, min: (found) => Math.min(-2, Math.floor(found.min)), max: (found) => Math.max(2, Math.ceil(found.max)) });
   if (detail.mouth) {
     const named = { "mouth opening": detail.mouth };
     if (detail.sound) named["sound, as stored"] = detail.sound;
     chart("mouth-chart", lines(times(detail.mouth), named, detail.sound ? { yAxis: two } : {}));
   } else chart("mouth-chart", none("no mouth was measured"));
-  chart("lead-chart", detail.leads && detail.leads.length > 1 ? lines(detail.leads.map((_, at) => at), { lead: detail.leads }) : none("too short for a curve"));
+  chart("lead-chart", detail.leads && detail.leads.length > 1 ? lines(detail.leads.map((_, at) => at), { lead: detail.leads }, { yAxis: leads }) : none("too short for a curve"));
   chart("box-chart", detail.box ? lines(times(detail.box.x), detail.box) : none("no face"));
 }
 
