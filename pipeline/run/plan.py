@@ -34,14 +34,19 @@ def list_inputs(source: Source, root: Path, *, limit: int | None, shard: tuple[i
     Raises:
         SourceError: the folder is missing or holds no media file.
     """
-    if not root.is_dir():
-        raise SourceError(f"{root}: no such folder; name the source with --input. Expected:\n{source.layout.strip()}")
+    check_root(source, root)
     listed = list(source.list_videos(root))
     if not listed:
         raise SourceError(f"{root}: no media files for --source {source.name}. Expected:\n{source.layout.strip()}")
     if shard is not None:
         listed = [video for video in listed if _part_of(video.path, shard[1]) == shard[0] - 1]
     return [_input_item(root, video.path, video.identity, source.name) for video in listed[:limit]]
+
+
+def check_root(source: Source, root: Path) -> None:
+    """Raise `SourceError` when there is no source folder, which is known before anything is listed."""
+    if not root.is_dir():
+        raise SourceError(f"{root}: no such folder; name the source with --input. Expected:\n{source.layout.strip()}")
 
 
 def _part_of(path: str, num_parts: int) -> int:
