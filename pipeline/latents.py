@@ -150,8 +150,8 @@ def make_codec(config: LatentsConfig, models: ModelsConfig) -> Codec:
     return kind(weights, device=device, dtype=dtype, batch=1 if device.type == "cpu" else config.batch)
 
 
-def decoder_for(dataset: Dataset) -> Callable[[np.ndarray], float]:
-    """Return what `verify` decodes latents with: the codec that the dataset was made by, on what this machine has.
+def codec_of(dataset: Dataset) -> Codec:
+    """Return the codec that a dataset was made by, on what this machine has.
 
     Raises:
         ModelError: the codec's weights are not where the build found them.
@@ -159,7 +159,12 @@ def decoder_for(dataset: Dataset) -> Callable[[np.ndarray], float]:
     tables = dataset.index["config"]
     config = settings.build(LatentsConfig, tables["latents"], path="latents.")
     models = settings.build(ModelsConfig, tables.get("models", {}), path="models.")
-    codec = make_codec(config, replace(models, device="auto", precision="auto"))
+    return make_codec(config, replace(models, device="auto", precision="auto"))
+
+
+def decoder_for(dataset: Dataset) -> Callable[[np.ndarray], float]:
+    """Return what `verify` decodes latents with; raises as `codec_of`."""
+    codec = codec_of(dataset)
     return lambda latents: float(codec.decode(latents).std())
 
 

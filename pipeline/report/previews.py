@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...manifests import settings
 from ...manifests.dataset import Clip, Dataset
 from ...manifests.records import FRAME_RATE
 from ...manifests.storage import atomic_path, digest
 from ..demo.encode import add_sound, encode_video
-from ..latents import Codec, LatentsConfig, make_codec
+from ..latents import Codec, codec_of
 
 SIDE_PX = 256
 MAX_FRAMES = 4 * FRAME_RATE
@@ -35,7 +34,7 @@ def make_previews(dataset: Dataset, clips: Sequence[Clip]) -> int:
     missing = [clip for clip in clips if not preview_path(dataset, clip).is_file()]
     if not missing:
         return 0
-    codec = make_codec(settings.build(LatentsConfig, dataset.index["config"]["latents"], path="latents."))
+    codec = codec_of(dataset)
     began = time.monotonic()
     for number, clip in enumerate(missing):
         if number and time.monotonic() - began > BUDGET_S:

@@ -21,7 +21,7 @@ from ..models import registry
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset
 from .ledger import Ledger, read_scores
-from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
+from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, check_root, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
@@ -87,6 +87,8 @@ class Build:
 
     def _run(self) -> Outcome:
         request, config = self._request, self._config
+        if request.source.needs_input:
+            check_root(request.source, request.root)
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
         if request.source.name == "demo":
             make_demo(request.root)

@@ -37,8 +37,7 @@ def list_inputs(source: Source, root: Path, *, limit: int | None, shard: tuple[i
     Raises:
         SourceError: the folder is missing or holds no media file of this source.
     """
-    if not root.is_dir():
-        raise SourceError(f"{root}: no such folder; name the source with --input. {source.guide()}")
+    check_root(source, root)
     listed = sorted(source.list_videos(root), key=lambda video: video.path)
     if all(video.reason for video in listed):
         raise SourceError(f"{root}: no media files for --source {source.name}{_why(listed)}. {source.guide()}")
@@ -54,6 +53,12 @@ def _why(refused: Sequence[SourceVideo]) -> str:
     counts = Counter(video.reason for video in refused)
     shown = [f"{number} {reason}" for reason, number in counts.most_common()]
     return f" ({', '.join(shown)}; first {refused[0].path}: {refused[0].detail})" if refused else ""
+
+
+def check_root(source: Source, root: Path) -> None:
+    """Raise `SourceError` when there is no source folder, which is known before anything is listed."""
+    if not root.is_dir():
+        raise SourceError(f"{root}: no such folder; name the source with --input. {source.guide()}")
 
 
 def _part_of(path: str, num_parts: int) -> int:
