@@ -8,7 +8,7 @@ from typing import Any
 from ...manifests.dataset import Dataset
 from ...manifests.errors import ConfigError
 from ...manifests.sources import get_source
-from ..models import registry
+from ..models.entries import MODEL_FILES
 
 PACKAGES = ("av", "diffusers", "numpy", "opencv-python", "openai-whisper", "pyarrow", "ray", "torch")
 """Those on which scores or latents depend."""
@@ -39,8 +39,8 @@ def provenance(dataset: Dataset, costs: dict[str, float]) -> dict[str, Any]:
 
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:
-    """Add where the file comes from, if this version still knows it by that name and hash."""
-    known = next((entry for entry in registry.MODEL_FILES if entry.sha256 == model["sha256"]), None)
+    """Add where the file comes from, if this version knows one of that name whose hash is this, or unpublished."""
+    known = next((e for e in MODEL_FILES if e.name == model["name"] and e.sha256 in (None, model["sha256"])), None)
     more = {"purpose": known.purpose, "origin": known.source} if known else {"purpose": None, "origin": None}
     return {**model, **more}
 
