@@ -12,7 +12,8 @@ demo: $(STAMP)
 	$(BIN)/hs-data verify demo --decode 4
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	# A file stays with one process, so that what its tests share is made once.
+	$(BIN)/python -m pytest -q -n $$(nproc) --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
