@@ -87,10 +87,10 @@ def make_audio_features(config: AudioConfig, models: ModelsConfig) -> AudioFeatu
     if config.backend == "logmel":
         return LogMel()
     from .models import registry  # noqa: PLC0415
-    from .models.device import place, settle  # noqa: PLC0415
+    from .models.device import place  # noqa: PLC0415
     from .models.whisper import WhisperEncoder  # noqa: PLC0415
 
-    device, dtype = place(settle(models))
+    device, dtype = place(models)
     return WhisperEncoder(registry.require(config.model_names[0], models), device=device, dtype=dtype)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..manifests import settings
 from ..manifests.errors import ConfigError
+from ..manifests.records import FRAME_RATE
 from ..manifests.storage import digest
 from .audio_features import AudioConfig
 from .crop import CropConfig
@@ -27,6 +28,9 @@ ENCODE_VERSION = 2
 """Raise it when the same settings give other shards."""
 
 
+NETWORK_S = {"cpu": 900.0, "cuda": 30.0, "auto": 900.0}
+"""Seconds that networks may take for a second of footage. The SD VAE takes 8 CPU s a frame on one core, 200 s a second
+of footage (docs/latents.md); on a GPU the slowest part is to be far quicker than the footage."""
 CORRECTION = ("correct", "min_confidence", "dead_band_frames", "max_residual_ms")
 """Settings of `sync` that say what is done about a lead, not how it is measured."""
 
@@ -91,6 +95,12 @@ class Config:
     def encode_models(self) -> list[str]:
         """Names of those that only what is stored of kept clips depends on."""
         return [*self.audio.model_names, *self.latents.model_names]
+
+    def compute_s(self, num_frames: int) -> float:
+        """Return how long networks may compute on so many frames, besides decoding, before a worker counts as stuck."""
+        if not registry.uses_torch(self.model_names, self.models):
+            return 0.0
+        return NETWORK_S[self.models.device] * num_frames / FRAME_RATE
 
     def score_fingerprint(self) -> str:
         """Return the identity of the scores: equal settings and models give equal scores."""

@@ -141,9 +141,9 @@ def make_codec(config: LatentsConfig, models: ModelsConfig) -> Codec:
         return BlockDct()
     from .models import registry  # noqa: PLC0415
     from .models.autoencoder import KlCodec, TinyCodec  # noqa: PLC0415
-    from .models.device import place, settle  # noqa: PLC0415
+    from .models.device import place  # noqa: PLC0415
 
-    device, dtype = place(settle(models))
+    device, dtype = place(models)
     weights = registry.require(config.model_names[0], models)
     kind = KlCodec if config.backend == "sd_vae" else TinyCodec
     # On a CPU a batch is no faster and takes its memory many times.

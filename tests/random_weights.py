@@ -99,7 +99,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> Path:
 
 
 def calm_heads(network: RetinaFace) -> None:
-    """Let the heads answer with prior boxes of 256 px, a face's points in each, moved a little by the random features.
+    """Let the heads answer with prior boxes of 512 px, a face's points in each, moved a little by the random features.
 
     Wild boxes would be no test of what comes after them: nothing could be tracked, cropped or kept.
     """
@@ -109,8 +109,9 @@ def calm_heads(network: RetinaFace) -> None:
                 head.conv1x1.weight *= 1e-2
                 head.conv1x1.bias.zero_()
         for level, head in enumerate(network.ClassHead):
-            # Two anchors a cell, background and face of each; 256 px is the first one of the coarsest level.
-            score = torch.tensor([[-1.0, 1.0] if level == 2 and anchor == 0 else [4.0, -4.0] for anchor in range(2)])
+            # Two anchors a cell, background and face of each; 512 px is the second one of the coarsest level. So large,
+            # the boxes of a picture are one face to the detector, which is quick to track.
+            score = torch.tensor([[-1.0, 1.0] if level == 2 and anchor == 1 else [4.0, -4.0] for anchor in range(2)])
             head.conv1x1.bias += score.reshape(-1)
         for head in network.LandmarkHead:
             head.conv1x1.bias += torch.tensor(FACE).reshape(-1).repeat(2)

@@ -25,7 +25,8 @@ def settle(config: ModelsConfig) -> ModelsConfig:
 
 
 def place(config: ModelsConfig) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the number format of settled settings."""
+    """Return the device and the number format; what the driver has not settled is settled here."""
+    config = settle(config)
     if config.device == "cuda":
         torch.backends.cudnn.deterministic = True  # the same bytes from every run on the same GPU
     return torch.device(config.device), PRECISIONS[config.precision]

@@ -246,6 +246,7 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
                 "lead": lead,
                 "seconds": row["num_frames"] / 25,
                 "timeout_s": config.decode.timeout_s(row["num_frames"]),
+                "compute_s": config.compute_s(row["num_frames"]),
                 "mb": row["num_frames"] * frame_bytes / 1e6,
             }
         )

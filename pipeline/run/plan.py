@@ -127,6 +127,7 @@ def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterat
                 "end_frame": end,
                 "seconds": (end - start) / FRAME_RATE,
                 "timeout_s": config.decode.timeout_s(end - start),
+                "compute_s": config.compute_s(end - start),
             }
 
 

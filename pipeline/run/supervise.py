@@ -32,7 +32,7 @@ class Limits:
 
     def deadline_s(self, unit: Unit) -> float:
         """Return how long a unit may take before its worker is killed; a stalled decode kills itself earlier."""
-        return GRACE_S + sum(item["timeout_s"] for item in unit.items)
+        return GRACE_S + sum(item["timeout_s"] + item.get("compute_s", 0.0) for item in unit.items)
 
 
 class Quarantine:

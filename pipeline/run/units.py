@@ -17,7 +17,8 @@ from ..score import ScoreItem
 
 Phase = Literal["probe", "score", "encode"]
 Item = dict[str, Any]
-"""At least `id`, `path` below the source folder, `seconds` of footage, and `timeout_s` that decoding it may take."""
+"""At least `id`, `path` below the source folder, `seconds` of footage, `timeout_s` that decoding it may take, and
+`compute_s` that networks may take on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
