@@ -37,7 +37,7 @@ def main() -> None:
         "retinaface": write_retinaface(options.folder),
         "syncnet": write_syncnet(options.folder),
         "whisper-tiny": write_whisper(options.folder, width=384 if options.full else 64),
-        "sd-vae-ft-mse": write_vae(options.folder, width=128 if options.full else 8),
+        "sd-vae-ft-mse": write_vae(options.folder, full=options.full),
         "taesd": write_taesd(options.folder),
     }
     register(options.folder, files)
@@ -77,13 +77,11 @@ def write_whisper(folder: Path, *, width: int) -> Path:
     return path
 
 
-def write_vae(folder: Path, *, width: int) -> Path:
+def write_vae(folder: Path, *, full: bool) -> Path:
     """Safetensors with diffusers' names."""
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    widths = (width, 2 * width, 4 * width, 4 * width)
-    network = AutoencoderKL(
-        **blocks, block_out_channels=widths, layers_per_block=2, latent_channels=4, norm_num_groups=min(32, width)
-    )
+    widths = (128, 256, 512, 512) if full else (32, 32, 32, 32)
+    network = AutoencoderKL(**blocks, block_out_channels=widths, layers_per_block=2, latent_channels=4)
     return write_safetensors(folder / "sd-vae-ft-mse.safetensors", network.state_dict())
 
 
@@ -106,7 +104,7 @@ def calm_heads(network: RetinaFace) -> None:
     with torch.no_grad():
         for heads in (network.ClassHead, network.BboxHead, network.LandmarkHead):
             for head in heads:
-                head.conv1x1.weight *= 1e-2
+                head.conv1x1.weight *= 1e-3
                 head.conv1x1.bias.zero_()
         for level, head in enumerate(network.ClassHead):
             # Two anchors a cell, background and face of each; 512 px is the second one of the coarsest level. So large,
