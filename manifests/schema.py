@@ -59,8 +59,8 @@ SCORE_SCHEMA = pa.schema(
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("starts_at", pa.string()),  # start, cut, gap, piece, chunk: what the clip begins with
-        pa.field("ends_at", pa.string()),  # end, cut, gap, piece, chunk
+        pa.field("starts_at", pa.string()),  # start, cut, gap, identity, piece, chunk: what the clip begins with
+        pa.field("ends_at", pa.string()),  # end, cut, gap, identity, piece, chunk
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         # geometry, per frame, source pixels

@@ -11,18 +11,26 @@ import numpy as np
 class FacesConfig:
     """Which detector looks, how often and how closely."""
 
-    backend: Literal["haar", "yunet"] = "haar"
-    """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks."""
+    backend: Literal["haar", "yunet", "retinaface"] = "haar"
+    """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.
+    `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs."""
     stride: int = 5
     """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
     max_side_px: int = 640
     """Pictures are scaled down to this longest side for detection."""
     min_score: float = 0.6
-    """Detections below this score are ignored (YuNet's own scale, 0-1; Haar has none)."""
+    """Detections below this score are ignored, 0-1, each network's own scale; Haar has none. retinaface-pytorch's
+    default is 0.7."""
     min_share: float = 0.05
     """Smallest face height that is looked for, as a share of the picture's shorter side."""
 
+    batch: int = 1
+    """Pictures that go through the network at once; GPUs want 8 or more. Frames of `batch` times `stride` are held for
+    it: 250 MB for 8 times 5 at 1920x1080."""
+
     def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError("faces.batch: must be at least 1")
         if self.stride < 1 or self.max_side_px < 64:
             raise ValueError("faces: stride must be at least 1 and max_side_px at least 64")
         if not 0 < self.min_score < 1 or not 0 < self.min_share < 1:

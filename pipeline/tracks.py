@@ -1,6 +1,6 @@
 """Tracks: one person's face through a shot, linked from detections, gaps filled, never across a cut."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +26,14 @@ class TracksConfig:
     max_height_ratio: float = 1.4
     """Tallest over shortest face in a clip; above, the clip is split, as HighSync asks (h_max < 1.4 h_min)."""
 
+    max_dissolve: float = 0.1
+    """Clips are split where the picture changes more like a dissolve than this: another person may follow in the same
+    place. Heads and cameras that move score up to 0.05, dissolves between two talkers mostly 0.15 to 0.5
+    (docs/identity.md)."""
+
     def __post_init__(self) -> None:
+        if self.max_dissolve <= 0:
+            raise ValueError("tracks: max_dissolve must be positive")
         if not 0 < self.min_iou < 1 or self.max_gap_frames < 0:
             raise ValueError("tracks: min_iou must lie between 0 and 1, max_gap_frames not be negative")
         if not 0 < self.min_clip_s <= self.max_clip_s or self.max_height_ratio <= 1:
@@ -56,22 +63,26 @@ class Linker:
     Args:
         config: the limits.
         stride: distance of the frames that are always detected.
-        detect: finds the faces of one frame by its index; asked for key frames, and for frames between two of them
+        detect: finds the faces of frames by their index; asked for key frames, and for frames between two of them
             where a track or a face has no partner, a track is in a gap, or a cut falls.
         extended: called with a track and the range of frames that it has just grown by.
+        batch: how many frames `detect` takes at once. Linking waits until as many windows are there, so `batch` times
+            `stride` frames must be held; which frames are asked for and what comes out is the same for every size.
     """
 
     def __init__(
         self,
         config: TracksConfig,
         stride: int,
-        detect: Callable[[int], Detections],
+        detect: Callable[[Sequence[int]], list[Detections]],
         extended: Callable[[Track, range], None],
+        batch: int = 1,
     ) -> None:
         self._config = config
         self._stride = stride
         self._detect = detect
         self._extended = extended
+        self._batch = batch
         self._next = 0
         self._active: list[Track] = []
         self.tracks: list[Track] = []
@@ -87,28 +98,34 @@ class Linker:
         return self._next
 
     def advance(self, before: int, cuts: set[int], *, last: bool = False) -> None:
-        """Link all whole windows that end before a frame; with `last`, the rest too."""
-        while self._next < before and (last or self._next + self._stride <= before):
-            stop = min(self._next + self._stride, before)
-            self._link_window(range(self._next, stop), cuts)
-            self._next = stop
+        """Link all whole windows that end before a frame, by the batch; with `last`, the rest too."""
+        while len(windows := self._windows(before, last=last)) == self._batch or (last and windows):
+            keys = self._look([window[-1] for window in windows])
+            for window, key in zip(windows, keys, strict=True):
+                self._link_window(window, key, cuts)
+                self._next = window.stop
         if last:
             self._close(self._active, "end")
 
-    def _link_window(self, window: range, cuts: set[int]) -> None:
-        """Link one window; its last frame is the key frame."""
-        key = self._look(window[-1])
+    def _windows(self, before: int, *, last: bool) -> list[range]:
+        """Return the next windows, at most a batch; their last frames are the key frames."""
+        starts = range(self._next, before, self._stride)[: self._batch]
+        windows = [range(start, min(start + self._stride, before)) for start in starts]
+        return [window for window in windows if last or len(window) == self._stride]
+
+    def _link_window(self, window: range, key: Detections, cuts: set[int]) -> None:
         if not cuts.intersection(window) and self._all_seen_before(window) and self._all_paired(key):
             self._step(window[-1], key)
             return
-        for frame in window:
+        for frame, found in zip(window, [*self._look(window[:-1]), key], strict=True):
             if frame in cuts:
                 self._close(self._active, "cut")
-            self._step(frame, key if frame == window[-1] else self._look(frame))
+            self._step(frame, found)
 
-    def _look(self, frame: int) -> Detections:
-        self.num_looked += 1
-        return self._detect(frame)
+    def _look(self, frames: Sequence[int]) -> list[Detections]:
+        self.num_looked += len(frames)
+        parts = [frames[first : first + self._batch] for first in range(0, len(frames), self._batch)]
+        return [found for part in parts for found in self._detect(part)]
 
     def _all_seen_before(self, window: range) -> bool:
         """Tell whether no track is in a gap; the length of a gap is known only by looking at every frame of it."""

@@ -1,5 +1,7 @@
 """Clips: how tracks become candidates of 3 to 10 s, and what is left where nobody is seen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -225,10 +227,14 @@ def test_a_track_that_is_noise_leaves_its_frames_to_nobody():
 # --- from detections to clips
 
 
+def _seen(is_there: bool) -> Detections:
+    boxes = np.array([[100, 100, 300, 340]], np.float32)[: int(is_there)]
+    return Detections(boxes=boxes, scores=np.ones(len(boxes), np.float32), landmarks=None)
+
+
 def test_ten_seconds_with_a_gap_of_one_are_two_clips():
-    def detect(frame: int) -> Detections:
-        boxes = np.array([[100, 100, 300, 340]], np.float32)[: 0 if 110 <= frame < 135 else 1]
-        return Detections(boxes=boxes, scores=np.ones(len(boxes), np.float32), landmarks=None)
+    def detect(frames: Sequence[int]) -> list[Detections]:
+        return [_seen(not 110 <= frame < 135) for frame in frames]
 
     linker = Linker(CONFIG, 5, detect, lambda track, new: None)
     linker.advance(250, set(), last=True)

@@ -19,18 +19,30 @@ def _detections(boxes: Sequence[Sequence[float] | np.ndarray], *, landmarks: boo
 
 
 def _link(
-    boxes: Boxes, num_frames: int, *, stride: int = 1, cuts: set[int] | None = None, start: int = 0, **config
+    boxes: Boxes,
+    num_frames: int,
+    *,
+    stride: int = 1,
+    cuts: set[int] | None = None,
+    start: int = 0,
+    batch: int = 1,
+    **config,
 ) -> tuple[Linker, list[int]]:
     """Link all frames; every track must hear of each of its frames once, in order."""
     looked: list[int] = []
     heard: dict[int, list[int]] = {}
 
-    def detect(frame: int) -> Detections:
-        looked.append(frame)
-        return _detections(boxes(frame))
+    def detect(frames: Sequence[int]) -> list[Detections]:
+        assert len(frames) <= batch
+        looked.extend(frames)
+        return [_detections(boxes(frame)) for frame in frames]
 
     linker = Linker(
-        TracksConfig(**config), stride, detect, lambda track, new: heard.setdefault(track.number, []).extend(new)
+        TracksConfig(**config),
+        stride,
+        detect,
+        lambda track, new: heard.setdefault(track.number, []).extend(new),
+        batch,
     )
     linker.start(start)
     for frame in range(start, num_frames):  # as frames arrive
@@ -136,9 +148,9 @@ def test_windows_do_not_depend_on_how_the_frames_arrive():
     def run(steps: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
         looked: list[int] = []
 
-        def detect(frame: int) -> Detections:
-            looked.append(frame)
-            return _detections(_still((3, 31), (34, 60))(frame))
+        def detect(frames: Sequence[int]) -> list[Detections]:
+            looked.extend(frames)
+            return [_detections(_still((3, 31), (34, 60))(frame)) for frame in frames]
 
         linker = Linker(TracksConfig(), 5, detect, lambda track, new: None)
         for before in steps:
@@ -193,8 +205,8 @@ def test_the_longest_gap_is_a_setting():
 
 
 def test_landmarks_are_not_invented_between_frames_without_them():
-    def detect(frame: int) -> Detections:
-        return _detections([[0, 0, 100, 100]], landmarks=frame != 9)
+    def detect(frames: Sequence[int]) -> list[Detections]:
+        return [_detections([[0, 0, 100, 100]], landmarks=frame != 9) for frame in frames]
 
     linker = Linker(TracksConfig(), 5, detect, lambda track, new: None)
     linker.advance(20, set(), last=True)
@@ -270,6 +282,59 @@ def test_a_face_that_jumps_is_another_track():
     near, far = 53.0, 55.0  # overlaps of 0.307 and 0.290
     assert _spans(_link(boxes(near), 40)[0]) == [(0, 40)]
     assert _spans(_link(boxes(far), 40)[0]) == [(0, 20), (20, 40)]
+
+
+# --- batches
+
+
+def _busy(frame: int) -> list[list[float]]:
+    """One who moves, one who comes and goes, one who is lost for 3 frames and for 6."""
+    mover = [3.0 * frame, 0, 3.0 * frame + 100, 100]
+    guest = [700.0, 0, 800, 100]
+    flicker = [1000.0, 0, 1100, 100]
+    return [mover] + [guest] * (22 <= frame < 61) + [flicker] * (not 33 <= frame < 36) * (not 70 <= frame < 76)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5])
+@pytest.mark.parametrize("batch", [4, 7])
+def test_a_batch_changes_neither_tracks_nor_what_is_looked_at(batch: int, stride: int):
+    """113 frames end in the middle of a window and of a batch; two cuts share a window, one falls on a key frame."""
+
+    def run(batch: int) -> tuple[Linker, list[int]]:
+        return _link(_busy, 113, stride=stride, start=2, cuts={47, 90, 91}, batch=batch)
+
+    (single, looked), (batched, looked_batched) = run(1), run(batch)
+    assert _spans(batched) == _spans(single)
+    assert sorted(looked_batched) == sorted(looked)
+    for left, right in zip(batched.tracks, single.tracks, strict=True):
+        np.testing.assert_array_equal(np.stack(left.boxes), np.stack(right.boxes))
+        np.testing.assert_array_equal(np.stack(left.landmarks), np.stack(right.landmarks))  # type: ignore[arg-type]
+        assert (left.detected, left.ended_by) == (right.detected, right.ended_by)
+
+
+@pytest.mark.parametrize(("batch", "num_calls"), [(1, 44), (4, 11), (7, 7)])
+def test_a_batch_saves_calls(batch: int, num_calls: int):
+    """200 frames: 40 key frames, and 4 closer looks where the face comes."""
+    calls: list[int] = []
+
+    def detect(frames: Sequence[int]) -> list[Detections]:
+        calls.append(len(frames))
+        return [_detections([[0, 0, 100, 100]])] * len(frames)
+
+    linker = Linker(TracksConfig(), 5, detect, lambda track, new: None, batch)
+    linker.advance(200, set(), last=True)
+    assert (len(calls), sum(calls)) == (num_calls, 44)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_linking_lags_by_less_than_a_batch(batch: int):
+    """What is not linked yet must be held: fewer than `batch` times `stride` frames."""
+    linker = Linker(TracksConfig(), 5, lambda frames: [_detections([])] * len(frames), lambda track, new: None, batch)
+    lags = []
+    for arrived in range(1, 101):
+        linker.advance(arrived, set())
+        lags.append(arrived - linker.position)
+    assert max(lags) == 5 * batch - 1
 
 
 # --- others

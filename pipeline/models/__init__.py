@@ -15,6 +15,14 @@ def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
         from .yunet import YuNetDetector  # noqa: PLC0415
 
         return YuNetDetector(require("yunet", models), min_score=faces.min_score)
+    if faces.backend == "retinaface":
+        from .device import place  # noqa: PLC0415
+        from .registry import require  # noqa: PLC0415
+        from .retinaface import RetinaFaceDetector  # noqa: PLC0415
+
+        device, dtype = place(models)
+        weights = require("retinaface", models)
+        return RetinaFaceDetector(weights, min_score=faces.min_score, device=device, dtype=dtype)
     from .haar import HaarDetector  # noqa: PLC0415
 
     return HaarDetector()
