@@ -68,8 +68,9 @@ SCORE_SCHEMA = pa.schema(
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("starts_at", pa.string()),  # start, cut, gap, piece, chunk, span: what the clip begins with
-        pa.field("ends_at", pa.string()),  # end, cut, gap, piece, chunk, span
+        # what the clip begins and ends with: start, end, cut, gap, identity, piece, chunk, span
+        pa.field("starts_at", pa.string()),
+        pa.field("ends_at", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         # geometry, per frame, source pixels

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,11 +61,18 @@ def shots_between(start: int, end: int, cuts: Sequence[int], *, starts_at: str, 
     ]
 
 
-def cut_clips(shots: Sequence[Shot], tracks: Sequence[Track], config: TracksConfig, guard_frames: int) -> list[Piece]:
+def cut_clips(
+    shots: Sequence[Shot],
+    tracks: Sequence[Track],
+    config: TracksConfig,
+    guard_frames: int,
+    changes: Sequence[range] = (),
+) -> list[Piece]:
     """Cut every track into candidate clips, and add the stretches without a face.
 
-    A track lies inside one shot. It loses the guard frames at cuts, is divided into equal parts of at most
-    `max_clip_s`, and a part whose face changes size too much is halved while the halves are long enough.
+    A track lies inside one shot. It loses the guard frames at cuts and the stretches in which another person may come
+    (`changes`, in order), each rest is divided into equal parts of at most `max_clip_s`, and a part whose face changes
+    size too much is halved while the halves are long enough.
     """
     pieces: list[Piece] = []
     for shot in shots:
@@ -73,27 +80,45 @@ def cut_clips(shots: Sequence[Shot], tracks: Sequence[Track], config: TracksConf
         inside = [track for track in inside if len(track.boxes) >= config.min_track_frames]
         pieces += _faceless(shot, inside, guard_frames)
         for track in inside:
-            pieces += _cut_track(shot, track, config, guard_frames)
+            pieces += _cut_track(shot, track, config, guard_frames, changes)
     return sorted(pieces, key=lambda piece: (piece.start_frame, -1 if piece.track is None else piece.track.number))
 
 
-def _cut_track(shot: Shot, track: Track, config: TracksConfig, guard_frames: int) -> list[Piece]:
+def _cut_track(
+    shot: Shot, track: Track, config: TracksConfig, guard_frames: int, changes: Sequence[range]
+) -> list[Piece]:
     low, high = shot.trimmed(guard_frames)
     start, end = max(track.start_frame, low), min(track.end_frame, high)
-    if end - start < config.min_track_frames:
-        return []
     starts_at = shot.starts_at if track.start_frame - shot.start_frame <= config.max_gap_frames else "gap"
     ends_at = shot.ends_at if shot.end_frame - track.end_frame <= config.max_gap_frames else "gap"
-    parts = -(-(end - start) // round(config.max_clip_s * FRAME_RATE))
-    edges = [start + round(part * (end - start) / parts) for part in range(parts + 1)]
+    whole = Piece(track=track, start_frame=start, end_frame=end, starts_at=starts_at, ends_at=ends_at)
+    stretches = [piece for piece in _split_at(whole, changes) if piece.num_frames >= config.min_track_frames]
+    return [part for stretch in stretches for part in _divide(stretch, track, config)]
+
+
+def _split_at(piece: Piece, changes: Sequence[range]) -> list[Piece]:
+    """Take the changes out of a piece; what is left may be empty."""
+    parts = []
+    for change in changes:
+        if change.start < piece.end_frame and change.stop > piece.start_frame:
+            parts.append(replace(piece, end_frame=change.start, ends_at="identity"))
+            piece = replace(piece, start_frame=change.stop, starts_at="identity")
+    return [*parts, piece]
+
+
+def _divide(piece: Piece, track: Track, config: TracksConfig) -> list[Piece]:
+    """Cut a piece into equal parts that are short enough, and those by the size of the face."""
+    start, end = piece.start_frame, piece.end_frame
+    num_parts = -(-(end - start) // round(config.max_clip_s * FRAME_RATE))
+    edges = [start + round(part * (end - start) / num_parts) for part in range(num_parts + 1)]
     spans = [span for left, right in itertools.pairwise(edges) for span in _split_by_size(track, left, right, config)]
     return [
         Piece(
             track=track,
             start_frame=left,
             end_frame=right,
-            starts_at=starts_at if left == start else "piece",
-            ends_at=ends_at if right == end else "piece",
+            starts_at=piece.starts_at if left == start else "piece",
+            ends_at=piece.ends_at if right == end else "piece",
         )
         for left, right in spans
     ]

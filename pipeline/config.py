@@ -22,7 +22,7 @@ from .speech import SpeechConfig
 from .sync import SyncConfig
 from .tracks import TracksConfig
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 """Raise it when the same settings give other scores: what was scored before is then scored again."""
 ENCODE_VERSION = 2
 """Raise it when the same settings give other shards."""

@@ -8,6 +8,7 @@ import numpy as np
 from . import lip_crops, mouth, quality
 from .costs import Costs
 from .faces import Detections, FaceDetector, FacesConfig, detect_scaled
+from .identity import DissolveDetector
 from .lips import LipReader
 from .media.decode import Frame
 from .quality import Look, QualityConfig
@@ -51,6 +52,7 @@ class Footage:
         self._costs = costs
         self._frames: dict[int, np.ndarray] = {}
         self._cut_detector = CutDetector(scenes)
+        self._dissolve_detector = DissolveDetector()
         self._tracks = tracks
         self._reach_back = tracks.max_gap_frames + 1 + (lip_crops.REACH if lips else 0)
         self.lips = lips
@@ -77,6 +79,7 @@ class Footage:
                 self.stale.add(frame.index)
             with self._costs.stage("scenes"):
                 self._cut_detector.add(frame.index, frame.rgb)
+                self._dissolve_detector.add(frame.index, frame.rgb)
             end = frame.index + 1
             self._advance(linker, min(self._cut_detector.settled, end))
         self._cut_detector.finish()
@@ -88,6 +91,11 @@ class Footage:
     def cuts(self) -> dict[int, float]:
         """First frames of shots and the content scores that say so."""
         return dict(self._cut_detector.cuts)
+
+    @property
+    def changes(self) -> list[range]:
+        """Stretches where one picture dissolves into another."""
+        return self._dissolve_detector.changes(self.cuts, self._tracks.max_dissolve)
 
     def max_cut_score(self, start_frame: int, end_frame: int) -> float:
         """Return the largest change of picture inside a stretch."""

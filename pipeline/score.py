@@ -109,7 +109,7 @@ class Scorer:
             starts_at=item.edge if item.start_frame else "start",
             ends_at="end" if item.end_frame >= item.video.num_frames else item.edge,
         )
-        pieces = cut_clips(shots, footage.tracks, config.tracks, config.scenes.guard_frames)
+        pieces = cut_clips(shots, footage.tracks, config.tracks, config.scenes.guard_frames, footage.changes)
         openings = {
             number: mouth.opening(np.stack(seen.patches))
             for number, seen in footage.evidence.items()

@@ -195,10 +195,11 @@ def _apply(
 
 
 def _mark_gaps(scores: pa.Table, failures: list[list[dict[str, Any]]]) -> None:
-    """A clip that is too short because the face went away is told so."""
-    for place, (start, end) in enumerate(zip(*(scores[c].to_pylist() for c in ("starts_at", "ends_at")), strict=True)):
-        if failures[place] and failures[place][0]["reason"] == "too_short" and "gap" in (start, end):
-            failures[place][0]["reason"] = "face_gap"
+    """A clip that is too short because the face went away, or another came, is told so."""
+    for place, ends in enumerate(zip(*(scores[c].to_pylist() for c in ("starts_at", "ends_at")), strict=True)):
+        if failures[place] and failures[place][0]["reason"] == "too_short":
+            reason = "identity_jump" if "identity" in ends else "face_gap" if "gap" in ends else "too_short"
+            failures[place][0]["reason"] = reason
 
 
 def _limit_silent(

@@ -26,7 +26,14 @@ class TracksConfig:
     max_height_ratio: float = 1.4
     """Tallest over shortest face in a clip; above, the clip is split, as HighSync asks (h_max < 1.4 h_min)."""
 
+    max_dissolve: float = 0.1
+    """Clips are split where the picture changes more like a dissolve than this: another person may follow in the same
+    place. Heads and cameras that move score up to 0.05, dissolves between two talkers mostly 0.15 to 0.5
+    (docs/identity.md)."""
+
     def __post_init__(self) -> None:
+        if self.max_dissolve <= 0:
+            raise ValueError("tracks: max_dissolve must be positive")
         if not 0 < self.min_iou < 1 or self.max_gap_frames < 0:
             raise ValueError("tracks: min_iou must lie between 0 and 1, max_gap_frames not be negative")
         if not 0 < self.min_clip_s <= self.max_clip_s or self.max_height_ratio <= 1:

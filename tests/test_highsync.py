@@ -30,7 +30,8 @@ SETTINGS = (
 
 
 def _run(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "hs_data.cli", *words], capture_output=True, text=True, timeout=500)
+    command = [sys.executable, "-m", "hs_data.cli", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture(scope="module")
