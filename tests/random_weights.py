@@ -12,6 +12,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -77,11 +78,20 @@ def write_whisper(folder: Path, *, width: int) -> Path:
     return path
 
 
+def make_vae(widths: tuple[int, ...]) -> AutoencoderKL:
+    """Stable Diffusion's autoencoder with these channels per level."""
+    config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "block_out_channels": widths,
+        "layers_per_block": 2,
+    }
+    return AutoencoderKL(**config)
+
+
 def write_vae(folder: Path, *, full: bool) -> Path:
     """Safetensors with diffusers' names."""
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    widths = (128, 256, 512, 512) if full else (32, 32, 32, 32)
-    network = AutoencoderKL(**blocks, block_out_channels=widths, layers_per_block=2, latent_channels=4)
+    network = make_vae((128, 256, 512, 512) if full else (32, 32, 32, 32))
     return write_safetensors(folder / "sd-vae-ft-mse.safetensors", network.state_dict())
 
 
@@ -103,16 +113,14 @@ def calm_heads(network: RetinaFace) -> None:
     """
     with torch.no_grad():
         for heads in (network.ClassHead, network.BboxHead, network.LandmarkHead):
-            for head in heads:
-                head.conv1x1.weight *= 1e-3
-                head.conv1x1.bias.zero_()
-        for level, head in enumerate(network.ClassHead):
+            for name, values in heads.named_parameters():
+                values.mul_(1e-3 if name.endswith("weight") else 0)
+        for level in range(3):
             # Two anchors a cell, background and face of each; 512 px is the second one of the coarsest level. So large,
             # the boxes of a picture are one face to the detector, which is quick to track.
             score = torch.tensor([[-1.0, 1.0] if level == 2 and anchor == 1 else [4.0, -4.0] for anchor in range(2)])
-            head.conv1x1.bias += score.reshape(-1)
-        for head in network.LandmarkHead:
-            head.conv1x1.bias += torch.tensor(FACE).reshape(-1).repeat(2)
+            network.ClassHead.get_parameter(f"{level}.conv1x1.bias").add_(score.reshape(-1))
+            network.LandmarkHead.get_parameter(f"{level}.conv1x1.bias").add_(torch.tensor(FACE).reshape(-1).repeat(2))
 
 
 def settle(network: nn.Module, pictures: torch.Tensor) -> None:

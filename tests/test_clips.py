@@ -149,6 +149,41 @@ def test_tracks_go_to_the_shot_that_they_lie_in():
     assert _spans(pieces) == [(0, 0, 98, "start", "cut"), (1, 102, 198, "cut", "cut"), (2, 202, 300, "cut", "end")]
 
 
+# --- another person
+
+
+def test_a_change_of_person_splits_a_track_and_its_frames_are_left_out():
+    pieces = cut_clips([_shot(0, 400)], [_track(0, 400)], CONFIG, GUARD, [range(150, 170)])
+    assert _spans(pieces) == [(0, 0, 150, "start", "identity"), (0, 170, 400, "identity", "end")]
+
+
+def test_each_side_of_a_change_is_divided_for_itself():
+    pieces = cut_clips([_shot(0, 600)], [_track(0, 600)], CONFIG, GUARD, [range(280, 300)])
+    assert _spans(pieces) == [
+        (0, 0, 140, "start", "piece"),
+        (0, 140, 280, "piece", "identity"),
+        (0, 300, 450, "identity", "piece"),
+        (0, 450, 600, "piece", "end"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([range(10, 30)], [(30, 200)]),
+        ([range(180, 215)], [(0, 180)]),
+        ([range(-5, 8)], [(8, 200)]),
+        ([range(200, 220)], [(0, 200)]),
+        ([range(50, 60), range(100, 110)], [(0, 50), (60, 100), (110, 200)]),
+        ([range(200)], []),
+    ],
+    ids=["short_before", "at_the_end", "at_the_start", "beside", "two", "all"],
+)
+def test_what_a_change_leaves_is_kept_unless_it_is_noise(changes: list[range], expected: list[tuple[int, int]]):
+    pieces = cut_clips([_shot(0, 230)], [_track(0, 200)], CONFIG, GUARD, changes)
+    assert [(p.start_frame, p.end_frame) for p in pieces if p.track is not None] == expected
+
+
 # --- size
 
 

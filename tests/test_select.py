@@ -222,6 +222,8 @@ def test_a_stretch_without_a_face_has_one_reason_only():
         ("gap", "end", "face_gap"),
         ("start", "gap", "face_gap"),
         ("gap", "gap", "face_gap"),
+        ("identity", "end", "identity_jump"),
+        ("gap", "identity", "identity_jump"),
         ("start", "end", "too_short"),
         ("cut", "cut", "too_short"),
         ("piece", "chunk", "too_short"),

@@ -342,14 +342,14 @@ def test_a_span_starts_within_20_ms_of_its_time(fps: float, first: int):
 
 
 def _stretches(*spans: Span, video: Video | None = None, config: Config | None = None, copies: int = 1) -> list[dict]:
-    config = config or Config()
+    settings = config or Config()
     receipt = {"outcome": "ok", "video_id": "v", "video": pack(video or _video())}
     said = {"source": "vfhq", "identity": None, "youtube_id": ID, "official_split": None}
     inputs = [{"id": f"i{n}", "path": f"{n}.mp4", **said} for n in range(copies)]
     share = -(-len(spans) // copies)
     packed = [[pack_span(span) for span in spans[n * share : (n + 1) * share]] for n in range(copies)]
-    placed = {f"i{n}": place_spans(receipt, packed[n], check_boxes=config.run.check_boxes) for n in range(copies)}
-    return score_items(inputs, placed, config)
+    placed = {f"i{n}": place_spans(receipt, packed[n], check_boxes=settings.run.check_boxes) for n in range(copies)}
+    return score_items(inputs, placed, settings)
 
 
 def _span(start_s: float, end_s: float | None, name: str = "c", **more) -> Span:

@@ -47,8 +47,8 @@ class RetinaFaceDetector:
     has_landmarks = True
 
     def __init__(self, weights: Path, *, min_score: float, device: torch.device, dtype: torch.dtype) -> None:
-        network = _load(weights).eval().requires_grad_(False)
-        self._network = network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        network = _load(weights).eval().requires_grad_(False).to(device=device, dtype=dtype)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] - missing in the stub
         self._min_score = min_score
         self._device = device
         self._dtype = dtype
@@ -61,7 +61,7 @@ class RetinaFaceDetector:
         left, top = (side - width) // 2, (side - height) // 2
         with torch.inference_mode():
             rows = self._find(self._prepare(pictures, side, left, top), self._priors_of(side))
-        rows[:, 2:] -= np.tile(np.float32([left, top]), 7)
+        rows[:, 2:] -= np.tile(np.array([left, top], np.float32), 7)
         # As upstream: what begins beyond the last pixel is not in the picture.
         rows = rows[(rows[:, 2] < width - 1) & (rows[:, 3] < height - 1)]
         return [_pick(rows[rows[:, 0] == number]) for number in range(len(pictures))]
