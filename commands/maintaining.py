@@ -28,6 +28,41 @@ def forget(
     emit(forgetting.forget(dataset, source=source, identity=identity, dry_run=dry_run), as_json)
 
 
+@app.command(epilog="Example:  hs-data merge all vfhq hdtf")
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    datasets: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Two datasets or more, built alike.")],
+    resplit: Annotated[
+        bool, typer.Option("--resplit", help="Assign splits anew instead of keeping each clip's.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy shards even where hard links are possible.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one dataset of several with the same settings: every clip once, nobody in two splits, shards as they are.
+
+    Shards are hard-linked where the disk allows it, else copied; the result says how many of each.
+    """
+    from ..pipeline.run import merge as merging  # noqa: PLC0415
+
+    emit(merging.merge(out, datasets, resplit=resplit, copy=copy), as_json)
+
+
+@app.command(epilog="Example:  hs-data split dataset --set select.val_share=0.1 --set select.test_share=0.1")
+def split(
+    dataset: DatasetArgument,
+    set_: SetOption = [],  # noqa: B006
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Assign train, val and test again, by person or source video; rewrites the clip table and no shard.
+
+    Settings: select.val_share, select.test_share, select.official_splits; later builds keep them.
+    """
+    from ..pipeline.run import resplit  # noqa: PLC0415
+
+    emit(resplit.resplit(dataset, assignments=set_, dry_run=dry_run), as_json)
+
+
 @app.command(epilog="Example:  hs-data gc dataset --delete")
 def gc(
     dataset: DatasetArgument,

@@ -91,10 +91,10 @@ def _of_source(dataset: Dataset, name: str) -> Request | None:
 
 def _of_person(dataset: Dataset, name: str) -> Request | None:
     clips = dataset.clips(["clip_id", "video_id", "identity"])
-    mine = clips.filter(pc.field("identity") == name)
+    is_mine = pc.fill_null(pc.equal(clips["identity"], name), fill_value=False)
+    mine, others = clips.filter(is_mine), clips.filter(pc.invert(is_mine))
     if not len(mine):
         return None
-    others = clips.filter(pc.fill_null(pc.field("identity") != name, fill_value=True))
     alone = set(mine["video_id"].to_pylist()) - set(others["video_id"].to_pylist())
     videos = dataset.videos(["video_id", "path", "youtube_id"]).to_pylist()
     return _request("identity", name, [row for row in videos if row["video_id"] in alone], videos, len(mine))
