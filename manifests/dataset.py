@@ -66,10 +66,6 @@ class Clip:
         for place in range(self.num_frames):
             yield {name: array[place] for name, array in arrays.items()}
 
-    def row(self) -> dict[str, Any]:
-        """Return all that `clips.parquet` says of the clip."""
-        return self.dataset.clips().filter(pc.field("clip_id") == self.clip_id).to_pylist()[0]
-
 
 class Dataset:
     """What `dataset.json` names, and nothing else.

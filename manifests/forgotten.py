@@ -56,11 +56,11 @@ class Forgotten:
         """Tell whether a name is to be forgotten."""
         return bool(self._names) and name is not None and hash_name(kind, name) in self._names
 
-    def rows(self, table: pa.Table, kinds: Sequence[str] = KINDS) -> pa.Array | pa.ChunkedArray:
-        """Return which rows of a table are to be forgotten, as booleans [N], by those of its columns that are names."""
-        found: Any = pa.repeat(False, len(table))
+    def rows(self, table: pa.Table, kinds: Sequence[str] = KINDS) -> pc.Expression:
+        """Return what holds for the rows of a table that are to be forgotten, by its columns that are names."""
+        found = pc.scalar(False)
         for kind in kinds:
             if self._names and kind in table.column_names:
-                names = [name for name in pc.unique(table[kind]).to_pylist() if self.holds(kind, name)]
-                found = pc.or_(found, pc.is_in(table[kind], pa.array(names, pa.string())))
+                names = [name for name in table[kind].unique().to_pylist() if self.holds(kind, name)]
+                found |= pc.field(kind).isin(pa.array(names, pa.string()))
         return found

@@ -1,6 +1,7 @@
 """Forget: no byte of a source or a person is left anywhere, what stays is as it was, and no build brings it back."""
 
 import base64
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -157,6 +158,18 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+def die_at(real: Any, root: Path, moments: Iterator[int], last: int) -> Any:
+    """Wrap a method of `Path` so that its call number `last` below a folder kills, that of all wrapped together."""
+
+    def call(self: Path, *words: Any, **options: Any) -> Any:
+        is_counted = self.is_relative_to(root) and not (real.__name__ == "unlink" and self.suffix == ".tmp")
+        if is_counted and next(moments) == last:
+            raise Killed
+        return real(self, *words, **options)
+
+    return call
+
+
 def test_killed_at_any_write_it_is_finished_by_the_next_call(
     small: ModuleType, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -170,35 +183,19 @@ def test_killed_at_any_write_it_is_finished_by_the_next_call(
     expected, moment = untouched(whole), 0
     while True:
         broken = small.copy(small_dataset, tmp_path / f"broken{moment}")
-        left = moment
-
-        def die(real: Any) -> Any:
-            def call(self: Path, *words: Any, **options: Any) -> Any:
-                nonlocal left
-                if not self.is_relative_to(broken) or (real is unlink and self.suffix == ".tmp"):
-                    return real(self, *words, **options)
-                left -= 1
-                if left == -1:
-                    raise Killed
-                return real(self, *words, **options)
-
-            return call
-
-        replace, unlink = Path.replace, Path.unlink
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", die(replace))
-            patch.setattr(Path, "unlink", die(unlink))
+            moments = itertools.count()
+            for name in ("replace", "unlink"):
+                patch.setattr(Path, name, die_at(getattr(Path, name), broken, moments, moment))
             try:
                 forget(broken, source=FIRST, identity=None, dry_run=False)
             except Killed:
                 moment += 1
             else:
                 break
-        if moment > 1:  # the first moment is before the request is written down
-            assert [fault.where for fault in verify(open_dataset(broken))][-1:] != []
-            forget(broken, source=None, identity=None, dry_run=False)
-        else:
-            forget(broken, source=FIRST, identity=None, dry_run=False)
+        if moment > 1:  # at the first moment the request is not written down yet
+            assert "forgotten.json" in {fault.where for fault in verify(open_dataset(broken))}
+        forget(broken, source=None if moment > 1 else FIRST, identity=None, dry_run=False)
         assert untouched(broken) == expected, moment
         assert traces(broken, wanted) == set()
         assert list(verify(open_dataset(broken))) == []

@@ -44,12 +44,12 @@ def forget(root: Path, *, source: str | None, identity: str | None, dry_run: boo
         finish_forgetting(root)
         return {"finished": True}
     request = _of_source(dataset, source) if source is not None else _of_person(dataset, identity or "")
-    before = forgotten.requests
-    if request is None and (source or identity) and _was_asked(before, source or identity or ""):
-        finish_forgetting(root)
-        return {"videos": 0, "clips": 0, "note": "forgotten before"}
     if request is None:
-        raise ConfigError(f"{root}: nothing is named {source or identity}; see videos.parquet and clips.parquet")
+        if not _was_asked(forgotten.requests, source or identity or ""):
+            raise ConfigError(f"{root}: nothing is named {source or identity}; see videos.parquet and clips.parquet")
+        if not dry_run:
+            finish_forgetting(root)
+        return {"videos": 0, "clips": 0, "note": "forgotten before"}
     summary = _summary(dataset, request)
     if not dry_run:
         forgotten.add([request])
@@ -85,14 +85,14 @@ def _of_source(dataset: Dataset, name: str) -> Request | None:
         raise ConfigError(f"{name}: {len(ids)} files have this path; name one by its sha256: {', '.join(sorted(ids))}")
     rows = [row for row in videos if row[kind] == name or row["video_id"] in ids]
     clips = dataset.clips(["clip_id", "video_id"])
-    clips = clips.filter(pc.is_in(clips["video_id"], pa.array(sorted(ids), pa.string())))
+    clips = clips.filter(pc.field("video_id").isin(pa.array(sorted(ids), pa.string())))
     return _request(kind, name, rows, videos, len(clips))
 
 
 def _of_person(dataset: Dataset, name: str) -> Request | None:
     clips = dataset.clips(["clip_id", "video_id", "identity"])
-    is_mine = pc.fill_null(pc.equal(clips["identity"], name), fill_value=False)
-    mine, others = clips.filter(is_mine), clips.filter(pc.invert(is_mine))
+    is_mine = pc.field("identity").isin(pa.array([name]))
+    mine, others = clips.filter(is_mine), clips.filter(~is_mine)
     if not len(mine):
         return None
     alone = set(mine["video_id"].to_pylist()) - set(others["video_id"].to_pylist())

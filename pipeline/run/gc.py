@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ...manifests.commits import Commit, CommitLog
+from ...manifests.dataset import open_dataset
 from ...manifests.errors import DatasetError
 from ...manifests.storage import read_json
-from .ledger import is_whole
+from ..report.page import write_report
+from .ledger import is_whole, total_costs
 from .stale import named_files, stale_previews, temporary_files, unnamed_files
 
 ABANDONED_H = 24.0
 """No unit takes a day: a younger file that nothing names may belong to a writer that lives."""
+COMMITS = "commits of other settings, or whose data are gone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list
         row["bytes"] += waste.path.stat().st_size
         if delete:
             waste.path.unlink()
+    if delete and COMMITS in table and (root / "report" / "index.html").is_file():
+        write_report(open_dataset(root), total_costs(root))  # it tells what the commits cost
     return [table[why] for why in sorted(table)]
 
 
@@ -55,7 +60,7 @@ def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:
     """Yield each file that can go; commits before the data they name, so that a kill leaves no commit without data."""
     stale = list(_stale_commits(root))
     for commit in stale:
-        yield Waste(path=_commit_path(root, commit), why="commits of other settings, or whose data are gone")
+        yield Waste(path=_commit_path(root, commit), why=COMMITS)
     for path in (root / "work" / "quarantine").glob("*/*.json"):
         if path.parent.name != "probe" and read_json(path)["fingerprint"] not in needed_fingerprints(root):
             yield Waste(path=path, why="quarantine of other settings")

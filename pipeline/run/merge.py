@@ -153,7 +153,7 @@ def _join_videos(datasets: Sequence[Dataset], clips: pa.Table) -> list[Row]:
             first[row["video_id"]] = row
     joined: dict[tuple[str | None, str, str], Row] = {}
     for row in rows:
-        owner = first.get(row["video_id"], row)
+        owner = first[row["video_id"]] if row["video_id"] else row
         if row["path"] != owner["path"]:
             about = {"outcome": "duplicate", "detail": f"same content as {owner['path']}"}
             owner = {**row, **about, "num_clips": 0, "num_kept": 0}

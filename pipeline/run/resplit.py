@@ -25,7 +25,7 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
     A clip's split is a hash of its person (of its video, where nobody is named), so equal settings give equal splits.
 
     Returns:
-        `moved`: how many clips change their split; and for each split, of the kept clips on disk: number, hours, people.
+        `moved`: how many clips change their split; and for each split number, hours and people of its kept clips.
 
     Raises:
         ConfigError: a setting that does not decide on splits.

@@ -91,7 +91,7 @@ def _scrub_scores(root: Path, names: Names) -> None:
         if commit.file is None or not (root / commit.file["path"]).is_file():
             continue
         table = pq.read_table(root / commit.file["path"])
-        left = table.filter(pc.is_in(table["clip_id"], pa.array(sorted(names.known), pa.string())))
+        left = table.filter(pc.field("clip_id").isin(pa.array(sorted(names.known), pa.string())))
         if len(left) == len(table):
             continue
         path = successor(commit.file["path"], left["clip_id"].to_pylist())
@@ -161,8 +161,8 @@ def _scrub_quarantine(root: Path, names: Names) -> None:
 def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:
     dataset = open_dataset(root)
     clips, videos = dataset.clips(), dataset.videos()
-    clips = move_rows(clips.filter(pc.invert(forgotten.rows(clips))), cuts)
-    rows = videos.filter(pc.invert(forgotten.rows(videos))).to_pylist()
+    clips = move_rows(clips.filter(~forgotten.rows(clips)), cuts)
+    rows = videos.filter(~forgotten.rows(videos)).to_pylist()
     write_table(root / "videos.parquet", recount(rows, clips))
     write_table(root / "clips.parquet", clips)
     shards = reindex(root, clips, dataset.index["shards"])
