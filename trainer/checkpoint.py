@@ -35,6 +35,10 @@ class State:
     """Fingerprint of the samples."""
     contract: Mapping[str, Any]
     """What the shards say of latents and sound."""
+    build: Mapping[str, Any]
+    """Settings of the build that the first dataset was made with: what a video must go through to be generated."""
+    audio_width: int
+    """Numbers in a token of the sound."""
     num_skipped: int = 0
     """Steps without effect because a gradient was not finite."""
 

@@ -96,7 +96,7 @@ def prepare(setup: Setup, world: World) -> Training:
     samples = _open_samples(config, recipe, world)
     begun = _newest(Path(setup.run)) if setup.resume else None
     torch.manual_seed(config.run.seed)  # the network's random start; samples bring seeds of their own
-    width = recipe.audio(samples.batch(0, 1)).shape[-1]
+    width = audio_width(samples, recipe)
     init = () if begun else setup.init
     network = make_network(recipe, config.model, audio_width=width, init=init).to(world.device)
     freeze(network, recipe)
@@ -138,6 +138,8 @@ def _new_state(setup: Setup, config: TrainConfig, recipe: Recipe, samples: Sampl
         config={**setup.config, "recipe": setup.options},
         data=samples.fingerprint(),
         contract=dict(samples.contract),
+        build=samples.build,
+        audio_width=audio_width(samples, recipe),
     )
 
 
@@ -158,6 +160,11 @@ def _check_state(state: State, setup: Setup, samples: Samples, config: TrainConf
             f"{setup.run}: was begun on other clips, or in another order; restore the dataset and the seed, "
             "or add --allow-other-data"
         )
+
+
+def audio_width(samples: Samples, recipe: Recipe) -> int:
+    """Return how many numbers a token of the sound has."""
+    return recipe.audio(samples.batch(0, 1)).shape[-1]
 
 
 def _newest(run: Path) -> Path | None:

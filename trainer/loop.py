@@ -131,6 +131,12 @@ class Training:
             pin=self.world.device.type == "cuda",
         )
 
+    def learn(self, batch: Batch) -> torch.Tensor:
+        """Do one optimizer step on a batch, whatever samples it holds, and return the loss of each, [B]."""
+        watch = Watch(self.world, self.schedule.num_timesteps)
+        self._step(batch, watch)
+        return watch.losses
+
     def _step(self, batch: Batch, watch: Watch) -> None:
         """Do one optimizer step, or skip it where the gradient is not finite."""
         config = self.config.optim

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from ..manifests import settings
 from ..manifests.errors import ConfigError
-from .checkpoint import checkpoints, find_checkpoint, is_checkpoint, read_weights
-from .config import ModelConfig
+from .checkpoint import State, checkpoints, find_checkpoint, is_checkpoint, read_weights
+from .config import ModelConfig, TrainConfig
 from .diffusion import VSchedule
 from .models.highsync import TINY, HighSync
 from .models.unet import UNetShape
 from .models.weights import load_file_weights, load_named
 from .recipes.recipe import Recipe
+from .recipes.registry import make_recipe
 
 SHAPES = {"full": UNetShape(), "tiny": TINY}
 
@@ -40,6 +43,22 @@ def make_network(recipe: Recipe, config: ModelConfig, *, audio_width: int, init:
         else:
             load_file_weights(network, word)
     return network
+
+
+def load_network(checkpoint: Path, state: State, device: torch.device) -> tuple[HighSync, VSchedule]:
+    """Return the network of a checkpoint, with the weights that it ships, and its noise schedule.
+
+    Raises:
+        ConfigError: it was trained with settings that this version cannot use, or generates nothing.
+    """
+    tables = dict(state.config)
+    recipe = make_recipe(state.recipe, tables.pop("recipe", {}))
+    config = settings.build(TrainConfig, tables)
+    network = NETWORKS[recipe.network](recipe, config.model, state.audio_width)
+    if not isinstance(network, HighSync):
+        raise ConfigError(f"{checkpoint}: {state.recipe} has no sampler; train highsync-stage1 or -stage2")
+    network.load_state_dict(read_weights(checkpoint))
+    return network.to(device).eval().requires_grad_(False), make_schedule(recipe)
 
 
 def make_schedule(recipe: Recipe) -> VSchedule:

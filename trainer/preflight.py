@@ -16,6 +16,10 @@ from .loop import Training
 from .world import join_world
 
 TRIED_STEPS = 2
+OVERFIT_SAMPLES = 32
+OVERFIT_STEPS = 200
+OVERFIT_SHARE = 0.7
+"""Of the first loss: a network that learns nothing stays at 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,42 @@ def try_out(setup: Setup) -> Trial:
         free_disk_gb=free_gb,
         refused=None if fits else f"{kept} checkpoints take {size_gb * kept:.1f} GB; lower run.keep_last",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overfit:
+    """Whether a few samples could be learnt by heart."""
+
+    samples: int
+    steps: int
+    loss_before: float
+    loss_after: float
+
+
+def overfit(setup: Setup) -> Overfit:
+    """Train on the same 32 samples again and again, in this process, and throw the weights away.
+
+    Their windows, noise and timesteps are always the same, so a network that can learn at all learns them.
+
+    Raises:
+        HsDataError: the loss did not fall below 0.7 of what it was: data, recipe or learning rate do not fit.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="hs-data-train-") as folder,
+        join_world(setup.config["run"]["device"]) as world,
+    ):
+        training = prepare(replace(setup, run=folder, resume=False), world)
+        batch = training.samples.batch(0, OVERFIT_SAMPLES).to(world.device)
+        parts = batch.split(min(len(batch), training.state.batch_size))
+        passes = -(-OVERFIT_STEPS // len(parts))
+        losses = [[training.learn(part).mean().item() for part in parts] for _ in range(passes)]
+    before, after = (sum(losses[place]) / len(parts) for place in (0, -1))
+    if not after < OVERFIT_SHARE * before:
+        raise HsDataError(
+            f"--overfit: the loss of {len(batch)} samples went from {before:.4f} to {after:.4f} in "
+            f"{passes * len(parts)} steps; look at the clips with `hs-data report`, or change optim.learning_rate"
+        )
+    return Overfit(samples=len(batch), steps=passes * len(parts), loss_before=before, loss_after=after)
 
 
 def _train(training: Training, saved: Checkpoints) -> float:

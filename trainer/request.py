@@ -43,9 +43,7 @@ def make_setup(
         DatasetError: a dataset that is not there or not whole.
     """
     data: settings.Table = {"data": {"datasets": list(datasets)}} if datasets else {}
-    config, options = resolve(
-        recipe, file=config_file, assignments=assignments, over=settings.merge(over or {}, data)
-    )
+    config, options = resolve(recipe, file=config_file, assignments=assignments, over=settings.merge(over or {}, data))
     for source in parse_sources(config.data.datasets):
         if "://" not in source.place:
             check_shards(open_dataset(Path(source.place)))

@@ -37,11 +37,16 @@ class Watch:
         self._steps += 1
         self._seen.append((timestep, per_sample, norm))
 
+    @property
+    def losses(self) -> torch.Tensor:
+        """The losses of the samples since the last line."""
+        return torch.cat([seen[1] for seen in self._seen])
+
     def values(self, batch_size: int) -> dict[str, float | None]:
         """Return the means since the last call: of this process's samples, its time and its memory."""
         seconds = time.perf_counter() - self._since
         timestep = torch.cat([seen[0] for seen in self._seen])
-        losses = torch.cat([seen[1] for seen in self._seen])
+        losses = self.losses
         line: dict[str, Any] = {
             "loss": losses.mean().item(),
             "grad_norm": torch.stack([seen[2] for seen in self._seen]).mean().item(),
