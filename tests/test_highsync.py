@@ -24,7 +24,7 @@ OPEN = (
 )
 SETTINGS = (
     *(f"select.{limit}" for limit in OPEN),
-    *("tracks.min_clip_s=1", "tracks.max_height_ratio=99", "faces.max_side_px=256", "faces.batch=3"),
+    *("tracks.min_clip_s=1", "tracks.max_height_ratio=99", "faces.max_side_px=128", "faces.batch=3"),
     *("sync.min_confidence=0", "sync.max_residual_ms=1000", "latents.check_every=1"),
 )
 
