@@ -20,7 +20,7 @@ class ModelConfig:
     masked_motion: bool = True
     """Whether temporal attention sees the mouth's region alone (HighSync), or the whole picture."""
     checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: half the memory for a third more time."""
+    """Whether activations are computed again in the backward pass: less memory, more time."""
     compile: bool = False
     """Whether `torch.compile` makes the network; minutes at the start for a faster step."""
 

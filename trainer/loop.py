@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..manifests.errors import HsDataError
 from .checkpoint import Checkpoints, State, Tensors, load_optimizer, optimizer_tensors
@@ -96,6 +97,8 @@ class Training:
             HsDataError: gradients were not finite too often in a row, or the run was asked to stop.
         """
         config, watch = self.config.run, Watch(self.world, self.schedule.num_timesteps)
+        if config.peak_tflops:
+            watch.floor_s = self._count_flops() / (config.peak_tflops * 1e12)
         loader = self._loader()
         batches = loader.batches(self.state.step * self.state.batch_size)
         with _asked_to_stop() as asked:
@@ -118,6 +121,14 @@ class Training:
                 if config.validate_every and step % config.validate_every == 0 and step < config.steps:
                     self._judge(metrics)
         return self._judge(metrics)
+
+    def _count_flops(self) -> int:
+        """Return the floating-point operations of this process's share of a step, counted and not estimated."""
+        batch = self.samples.batch(0, self.state.batch_size // self.world.size).to(self.world.device)
+        with FlopCounterMode(display=False) as counter, self._autocast():
+            self.recipe.loss(self.network, batch, self.schedule).mean.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        return counter.get_total_flops()
 
     def _loader(self) -> Loader:
         data = self.config.data

@@ -17,6 +17,8 @@ class Watch:
     def __init__(self, world: World, num_timesteps: int) -> None:
         self._world = world
         self._num_timesteps = num_timesteps
+        self.floor_s = 0.0
+        """Seconds that a step would take at the device's peak; 0: not known."""
         self._clear()
 
     def _clear(self) -> None:
@@ -54,6 +56,8 @@ class Watch:
             "samples_per_s": self._steps * batch_size / seconds,
             "data_wait_share": self._waited_s / seconds,
         }
+        if self.floor_s:
+            line["mfu"] = self.floor_s / line["s_per_step"]
         level = timestep * LEVELS // self._num_timesteps
         for number in range(LEVELS):
             inside = losses[level == number]
