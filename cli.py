@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, models
+from .commands import building, curating, fetching, models
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog="Begin with:  hs-data build --source demo --output demo",
 )
 app.add_typer(building.app)
+app.add_typer(fetching.app)
 app.add_typer(models.app, name="models")
 app.add_typer(curating.app)
 STOPPED = 130
