@@ -642,6 +642,47 @@ def test_what_hdtf_names_is_fetched_to_where_its_reader_finds_it(tmp_path: Path,
     assert [item.status for item in again] == ["already_there", "waiting", *["already_there"] * 3]
 
 
+@pytest.mark.parametrize("source", ["hdtf", "celebvhq", "talkvid", "vfhq", "voxceleb2"])
+def test_every_source_with_youtube_ids_finds_what_was_fetched(source: str, tmp_path: Path, whole: bytes):
+    one, known = IDS[0], get_source(source)
+    notes = {
+        "hdtf": {
+            "RD_video_url.txt": f"Radio0 https://youtu.be/{one}\n",
+            "RD_annotion_time.txt": "Radio0.mp4 00:00-00:02",
+        },
+        "celebvhq": {
+            "celebvhq_info.json": json.dumps(
+                {
+                    "clips": {
+                        f"{one}_0": {
+                            "ytb_id": one,
+                            "duration": {"start_sec": 0, "end_sec": 2},
+                            "bbox": {"top": 0, "bottom": 1, "left": 0, "right": 1},
+                        }
+                    }
+                }
+            )
+        },
+        "talkvid": {
+            "list.json": json.dumps(
+                [{"id": "x", "info": {"Video Link": f"https://youtu.be/{one}"}, "start-time": 0, "end-time": 2}]
+            )
+        },
+        "vfhq": {f"Clip+{one}+P0+C0+F0-50.txt": "FPS: 25.0\n"},
+        "voxceleb2": {f"dev/txt/id00012/{one}/00001.txt": "FRAME \tX \tY \tW \tH \n000009 \t0.1 \t0.1 \t0.5 \t0.5 \n"},
+    }
+    for name, text in notes[source].items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    output = tmp_path / "out"
+    wanted, _ = listed_items(known, tmp_path / "in", output)
+    bring_annotations(known, tmp_path / "in", output)
+    assert run(wanted, Fake([whole]), output).counts == {"ok": 1}
+    (video,) = known.list_videos(output)
+    assert (video.path, video.reason, len(video.spans)) == (f"videos/{one}.mp4", None, 1)
+    assert [item.status for item in listed_items(known, output, output)[0]] == ["already_there"]
+
+
 def test_a_video_under_its_name_in_the_source_is_there(tmp_path: Path, whole: bytes):
     root = hdtf(tmp_path / "in")
     (root / "RD_Radio2.mp4").write_bytes(whole)
