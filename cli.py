@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, fetching, models
+from .commands import building, curating, exporting, fetching, models
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -22,6 +22,7 @@ app.add_typer(building.app)
 app.add_typer(fetching.app)
 app.add_typer(models.app, name="models")
 app.add_typer(curating.app)
+app.add_typer(exporting.app)
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 
