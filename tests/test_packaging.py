@@ -190,7 +190,8 @@ def test_what_we_import_is_what_we_ask_for():
     known |= {"huggingface_hub": "huggingface-hub", "whisper": "openai-whisper"}
     known |= {"bitsandbytes": "bitsandbytes", "wandb": "wandb", "yt_dlp": "yt-dlp"}
     known |= {"python_speech_features": "python-speech-features"}
-    asked = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *sum(EXTRAS.values(), [])]}
+    extras = [requirement for requirements in EXTRAS.values() for requirement in requirements]
+    asked = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *extras]}
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()
     for path in files:

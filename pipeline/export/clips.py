@@ -33,16 +33,10 @@ class ExportClip:
     split: str
     start_frame: int
     """25 fps, from the first frame of the source file."""
-    shard: str
-    row_group: int
+    stored: Clip
+    """As a dataset reads it."""
     facts: Mapping[str, Any]
     """What is told about it, JSON values."""
-
-    def on_disk(self) -> Clip:
-        """Return it as a dataset reads it."""
-        return Clip(
-            clip_id=self.clip_id, shard=self.shard, row_group=self.row_group, num_frames=self.facts["num_frames"]
-        )
 
 
 def kept_clips(dataset: Dataset) -> list[ExportClip]:
@@ -67,7 +61,6 @@ def _clip(row: dict[str, Any], stored: Clip) -> ExportClip:
     facts |= {"frame_rate": FRAME_RATE, "sample_rate_hz": SAMPLE_RATE_HZ}
     return ExportClip(
         **{name: row[name] for name in ("clip_id", "video_id", "path", "split", "start_frame")},
-        shard=stored.shard,
-        row_group=stored.row_group,
+        stored=stored,
         facts=facts,
     )

@@ -118,7 +118,7 @@ def _from_source(
 
 def _item(dataset: Dataset, clip: ExportClip, video: Video) -> EncodeItem:
     """Return the clip as the encode pass had it, with the stored crops for boxes: they are what is cut."""
-    crops = dataset.read(clip.on_disk(), "crop")
+    crops = dataset.read(clip.stored, "crop")
     return EncodeItem(
         clip_id=clip.clip_id,
         path=clip.path,
@@ -164,7 +164,7 @@ def _film(pictures: Iterator[np.ndarray], dataset: Dataset, clip: ExportClip, pa
 
 
 def _jpegs(dataset: Dataset, clip: ExportClip) -> Iterator[np.ndarray]:
-    for data in dataset.read(clip.on_disk(), "frame_jpeg"):
+    for data in dataset.read(clip.stored, "frame_jpeg"):
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert bgr is not None  # `hs-data verify` says what is damaged
         yield np.ascontiguousarray(bgr[..., ::-1])
@@ -172,4 +172,4 @@ def _jpegs(dataset: Dataset, clip: ExportClip) -> Iterator[np.ndarray]:
 
 def _pcm(dataset: Dataset, clip: ExportClip) -> np.ndarray:
     """Return the sound that a trainer reads, corrected where the build corrected it: int16 [640 T]."""
-    return np.ascontiguousarray(dataset.read(clip.on_disk(), "pcm").reshape(-1))
+    return np.ascontiguousarray(dataset.read(clip.stored, "pcm").reshape(-1))

@@ -148,7 +148,7 @@ class WebDataset:
         file = io.BytesIO()
         with wave.open(file, "wb") as sound:
             sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
-            sound.writeframes(self.dataset.read(clip.on_disk(), "pcm").tobytes())
+            sound.writeframes(self.dataset.read(clip.stored, "pcm").tobytes())
         return file.getvalue()
 
     def _take_apart(self, path: Path, wanted: Mapping[str, ExportClip]) -> None:
