@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, HsDataError, SourceError
 from hs_data.manifests.sources import get_source
 from hs_data.pipeline.demo.encode import add_sound, encode_video
@@ -140,6 +141,14 @@ def test_each_item_ends_as_one_row_and_the_next_run_tries_what_can_succeed(tmp_p
     fake.asked.clear()
     run(wanted, fake, tmp_path, again=["private"])
     assert "private" in fake.asked
+
+
+def test_a_terminal_shows_bars_and_what_did_not_come(tmp_path: Path, whole: bytes):
+    shown = io.StringIO()
+    display = Display(Console(file=shown, force_terminal=True, width=100))
+    fetch(items("a", "b"), Fake([whole], {"b": "private"}), tmp_path, display)
+    assert "name of b: private: as told" in shown.getvalue()
+    assert "2/2" in shown.getvalue()
 
 
 def test_throttling_stops_the_run_and_the_next_one_goes_on(tmp_path: Path, whole: bytes):
@@ -688,6 +697,30 @@ def test_a_video_under_its_name_in_the_source_is_there(tmp_path: Path, whole: by
     (root / "RD_Radio2.mp4").write_bytes(whole)
     wanted, _ = listed_items(get_source("hdtf"), root, root)
     assert {item.id for item in wanted if item.status == "already_there"} == {IDS[2]}
+
+
+@pytest.mark.media
+def test_hdtf_is_built_from_what_was_fetched(tmp_path: Path, media: Path):
+    """Picture and sound come as two files; the annotated stretch of the joined one is kept with its sound."""
+    talk = (media / "OpenTalker__SadTalker__examples_ref_video_WDA_KatieHill_000_first4s.mp4").read_bytes()
+    source, root, output = get_source("hdtf"), hdtf(tmp_path / "in"), tmp_path / "out"
+    (root / "RD_annotion_time.txt").write_text("Radio0.mp4 00:00-00:04\n")
+    (root / "RD_video_url.txt").write_text(f"Radio0 https://youtu.be/{IDS[0]}\n")
+    wanted, _ = listed_items(source, root, output)
+    bring_annotations(source, root, output)
+    assert run(wanted, Fake([only("video", talk), only("audio", talk)]), output).counts == {"ok": 1}
+    words = ["build", "--source", "hdtf", "--input", str(output), "--output", str(tmp_path / "dataset")]
+    options = ["--preset", "embedded", "--executor", "local", "--workers", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hs_data.cli", *words, *options], capture_output=True, text=True, check=False
+    )
+    assert (tmp_path / "dataset" / "dataset.json").is_file(), done.stderr
+    rows = open_dataset(tmp_path / "dataset").clips().to_pylist()
+    assert done.returncode == 0, [(row["verdict"], row["reason"]) for row in rows]
+    assert {(row["path"], row["youtube_id"], row["official_split"]) for row in rows} == {
+        (f"videos/{IDS[0]}.mkv", IDS[0], "test")
+    }
+    assert sum(row["verdict"] == "kept" for row in rows) == 1
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path):

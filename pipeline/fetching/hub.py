@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -85,7 +86,9 @@ class HubDownloader:
     def download(self, item: Item, folder: Path, follow: Follow) -> Sequence[Path]:
         """Bring a file and check its size and, where the Hub tells one, its sha256."""
         from huggingface_hub import hf_hub_download  # noqa: PLC0415
+        from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
 
+        disable_progress_bars()  # ours is shown
         with _told():
             path = hf_hub_download(
                 self._place.repository,
@@ -120,24 +123,22 @@ def _is_wanted(item: Item, source: Source) -> bool:
     return is_media(item.id) or source.is_annotation(item.id) or item.id in SPLIT_LISTS
 
 
-class _told:  # noqa: N801 - used as a word of the language
+@contextmanager
+def _told() -> Iterator[None]:
     """Turn what the Hub's library raises into how an item ended."""
+    import httpx  # noqa: PLC0415 - what the library raises when there is no network
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import httpx  # noqa: PLC0415 - what the library raises when there is no network
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
-
-        answer = next((e.response for e in _causes(error) if isinstance(e, HfHubHTTPError)), None)
-        if answer is not None:
-            code = answer.status_code
-            advice = "; accept its terms on the Hub and run `hf auth login`" if code in (401, 403) else ""
-            raise FetchFault(STATUS_CODES.get(code, "network_error"), f"the Hub says {code}{advice}") from error
-        # With no connection, version 1.16 tries again on a client that it has closed, which is a RuntimeError.
-        if isinstance(error, httpx.HTTPError | LocalEntryNotFoundError | RuntimeError):
+    # With no connection, version 1.16 tries again on a client that it has closed, which is a RuntimeError.
+    try:
+        yield
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, RuntimeError) as error:
+        answer = next((cause.response for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
+        if answer is None:
             raise FetchFault("network_error", f"no answer of the Hub ({type(error).__name__})") from error
+        code = answer.status_code
+        advice = "; accept its terms on the Hub and run `hf auth login`" if code in (401, 403) else ""
+        raise FetchFault(STATUS_CODES.get(code, "network_error"), f"the Hub says {code}{advice}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

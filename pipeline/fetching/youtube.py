@@ -97,14 +97,14 @@ class YoutubeDownloader:
         self.pause_s = pause_s
         self._max_lines, self._address = max_lines, address
         try:
-            import yt_dlp  # noqa: F401, PLC0415  # pyright: ignore[reportMissingImports]
+            import yt_dlp  # noqa: F401, PLC0415  # pyright: ignore[reportMissingModuleSource]
         except ImportError as error:
             message = "fetch: yt-dlp is not installed; pip install 'hs-data[fetch]', and keep it up to date"
             raise ConfigError(message) from error
 
     def download(self, item: Item, folder: Path, follow: Follow) -> list[Path]:
         """Bring a video, as `Downloader` says."""
-        from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+        from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415  # pyright: ignore[reportMissingModuleSource]
 
         if not YOUTUBE_ID.fullmatch(item.id):
             raise FetchFault("refused", f"{printable(item.id)[:40]!r} is no YouTube id")
@@ -160,7 +160,7 @@ class _Folder:
 
     @staticmethod
     def open(folder: Path, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a class of a library that may be missing
-        from yt_dlp import YoutubeDL  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+        from yt_dlp import YoutubeDL  # noqa: PLC0415  # pyright: ignore[reportMissingModuleSource]
 
         class InFolder(YoutubeDL):
             def prepare_filename(self, info_dict: Mapping[str, Any], *_: object, **__: object) -> str:
