@@ -51,10 +51,12 @@ def write_report(
     facts["table"] = {"rows": len(sample.rows), "of": len(clips), "borderline": sample.num_borderline}
     facts["table"] |= {"films": len(payload["films"])}
     files = dataset.videos(FILE_COLUMNS).slice(0, MAX_FILES).to_pylist()
-    folder = dataset.path / "report"
+    folder = dataset.own_folder / "report"
     write_json(folder / "report.json", facts)
-    write_bytes(folder / "index.html", render.page(dataset.path.resolve().name, facts, payload, files).encode())
-    _write_card(dataset, facts)
+    name = dataset.path.resolve().name + (f", selection {dataset.selection.name}" if dataset.selection else "")
+    write_bytes(folder / "index.html", render.page(name, facts, payload, files).encode())
+    if dataset.selection is None:
+        _write_card(dataset, facts)
     return folder / "index.html"
 
 
