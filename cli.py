@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, models
+from .commands import building, curating, inspecting, models
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(building.app)
 app.add_typer(models.app, name="models")
 app.add_typer(curating.app)
+app.add_typer(inspecting.app)
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 
