@@ -42,3 +42,67 @@ def stats(dataset: DatasetArgument, selection: SelectionOption = None, as_json: 
         return
     for table in counting.tables(found):
         console(stderr=False).print(table, "")
+
+
+@app.command(epilog="Example:  hs-data audit dataset --benchmark test_ids.txt --max-near-duplicates 10")
+def audit(
+    dataset: DatasetArgument,
+    benchmark: Annotated[
+        list[Path],
+        typer.Option(metavar="LIST", help="Ids, paths or sha256 of a benchmark set, one a line; may be repeated."),
+    ] = [],  # noqa: B006
+    max_leakage: Annotated[float | None, typer.Option(help="Mean leakage of the kept clips. [default: 0.1]")] = None,
+    max_excess: Annotated[float | None, typer.Option(help="Leakage of a clip above its floor. [default: 0.6]")] = None,
+    max_shared_identities: Annotated[int | None, typer.Option(help="People in two splits. [default: 0]")] = None,
+    max_shared_videos: Annotated[int | None, typer.Option(help="Videos in two splits. [default: 0]")] = None,
+    max_near_duplicates: Annotated[int | None, typer.Option(help="Pairs of alike mouths. [default: 0]")] = None,
+    max_duplicate_audio: Annotated[int | None, typer.Option(help="Pairs of the same sound. [default: 0]")] = None,
+    max_pairs_across: Annotated[int | None, typer.Option(help="Such pairs across splits. [default: 0]")] = None,
+    max_benchmark_clips: Annotated[int | None, typer.Option(help="Kept clips of a LIST. [default: 0]")] = None,
+    selection: SelectionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check kept clips for leaky crops, overlap of splits, duplicates and benchmark clips; exit 1 above a limit."""
+    from ..manifests import settings  # noqa: PLC0415
+    from ..manifests.dataset import open_dataset  # noqa: PLC0415
+    from ..pipeline.report import audit_limits  # noqa: PLC0415
+
+    given = {
+        "max_leakage": max_leakage,
+        "max_excess": max_excess,
+        "max_shared_identities": max_shared_identities,
+        "max_shared_videos": max_shared_videos,
+        "max_near_duplicates": max_near_duplicates,
+        "max_duplicate_audio": max_duplicate_audio,
+        "max_pairs_across": max_pairs_across,
+        "max_benchmark_clips": max_benchmark_clips,
+    }
+    limits = settings.build(
+        audit_limits.AuditLimits, {name: value for name, value in given.items() if value is not None}
+    )
+    findings = audit_limits.check(open_dataset(dataset, selection), limits, benchmark)
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        console(stderr=False).print(audit_limits.table(findings))
+    raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command(epilog="Example:  hs-data preview dataset 2062de7b52 -o look.mp4 --input videos")
+def preview(
+    dataset: DatasetArgument,
+    name: Annotated[
+        str, typer.Argument(metavar="CLIP|FILE", help="A clip id or its beginning, or a file of one clip.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="X.mp4", help="Film to write.")],
+    input_: Annotated[
+        Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder, as for the build; not for demo.")
+    ] = None,
+    selection: SelectionOption = None,
+) -> None:
+    """Draw the source of one clip, kept or dropped, with face box, crop box, verdict, lead and its sound."""
+    from ..manifests.dataset import open_dataset  # noqa: PLC0415
+    from ..pipeline.report import drawing  # noqa: PLC0415
+
+    drawing.draw(open_dataset(dataset, selection), name, output, input_)
+    print(output)  # noqa: T201 - data: where the film is

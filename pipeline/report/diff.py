@@ -1,7 +1,7 @@
 """Diff: which clips two datasets, or two selections of one, judge otherwise, and by which values and limits."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -156,7 +156,7 @@ def _sides(row: Row) -> Iterator[str]:
         yield f"{side['reason'] or side['verdict']}{value}{limit}"
 
 
-def _grid(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> Table:
+def _grid(names: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, overflow="fold")
