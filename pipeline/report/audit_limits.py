@@ -16,6 +16,9 @@ from .clip_columns import ClipColumns
 
 FLOOR = "leakage_static"
 """What real head motion tells of the mouth, of a crop that stands still (docs/leakage.md)."""
+LEAKY_EXCESS = 0.8
+"""Leakage above its floor from which a single clip is called leaky. Of 42 real clips of 3 to 10 s that a build kept,
+none came above .75 as `highsync` crops them (median .06): what is above is not the uncertainty of a short clip."""
 MAX_EXAMPLES = 10
 
 
@@ -24,9 +27,9 @@ class AuditLimits:
     """The most that passes."""
 
     max_leakage: float = 0.1
-    """Mean leakage of the kept clips. Measured on talkers, as a build crops: highsync .07, per_frame .27."""
-    max_excess: float = 0.6
-    """Leakage of one clip above its floor. Single clips of some seconds are uncertain, so this finds gross leaks."""
+    """Mean leakage of the kept clips. The same 42 clips: highsync .03, centre .14, per_frame .25."""
+    max_leaky_share: float = 0.01
+    """Share of the kept clips whose leakage lies more than .8 above its floor."""
     max_shared_identities: int = 0
     """People with kept clips in more than one split."""
     max_shared_videos: int = 0
@@ -73,7 +76,7 @@ def check(dataset: Dataset, limits: AuditLimits, benchmarks: Sequence[Path] = ()
     )
     return [
         _finding("leakage, mean", _mean_leakage(found["leakage"]), limits.max_leakage, []),
-        _excess(clips, policy, limits.max_excess),
+        _leaky(clips, policy, limits.max_leaky_share),
         *_splits(clips, found["splits"], limits),
         *_duplicates(found["near_duplicates"], found["duplicate_audio"], limits),
         *(
@@ -92,15 +95,13 @@ def _mean_leakage(leakage: dict[str, Any]) -> float | None:
     return next(row.get("kept_mean") for row in leakage["policies"] if row["in_use"])
 
 
-def _excess(clips: ClipColumns, policy: str, limit: float) -> Finding:
+def _leaky(clips: ClipColumns, policy: str, limit: float) -> Finding:
     """Compare each kept clip's leakage with its floor; a clip that has no score says nothing."""
     excess = clips.numbers(f"leakage_{policy}") - clips.numbers(FLOOR)
     places = np.flatnonzero(clips.is_kept & np.isfinite(excess))
-    if not len(places):
-        return _finding("leakage, worst clip", None, limit, [])
-    worst = places[np.argsort(-excess[places], kind="stable")]
-    beyond = worst[excess[worst] > limit][:MAX_EXAMPLES]
-    return _finding("leakage, worst clip", round(float(excess[worst[0]]), 4), limit, clips.ids(beyond))
+    leaky = places[excess[places] > LEAKY_EXCESS]
+    share = round(len(leaky) / len(places), 6) if len(places) else None
+    return _finding("leaky clips, share", share, limit, clips.ids(leaky[np.argsort(-excess[leaky], kind="stable")]))
 
 
 def _splits(clips: ClipColumns, overlap: list[dict[str, Any]], limits: AuditLimits) -> Iterator[Finding]:

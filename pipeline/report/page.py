@@ -9,7 +9,7 @@ from ...manifests import settings
 from ...manifests.dataset import Dataset
 from ...manifests.storage import write_bytes, write_json
 from ..select import SelectConfig
-from . import audits, figures, previews, provenance, render
+from . import audits, calibrate, figures, previews, provenance, render
 from .clip_columns import ClipColumns
 from .clip_rows import clip_payload
 from .funnel import as_table, funnel, warnings
@@ -80,6 +80,7 @@ def _facts(
         "funnel": as_table(stages),
         "what_if": rule_table(what_if),
         "sync": sync_table(clips, what_if),
+        "calibration": calibrate.saved(dataset),
         "figures": figures.clip_figures(clips, limits, traces.span),
         "file_figures": figures.file_figures(dataset.videos([m.column for m in figures.FILE_MEASURES])),
         "not_measured": figures.not_measured(clips),
