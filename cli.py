@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, inspecting, models
+from .commands import building, curating, exporting, fetching, inspecting, maintaining, models, training
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -19,9 +19,13 @@ app = typer.Typer(
     epilog="Begin with:  hs-data build --source demo --output demo",
 )
 app.add_typer(building.app)
+app.add_typer(fetching.app)
 app.add_typer(models.app, name="models")
 app.add_typer(curating.app)
 app.add_typer(inspecting.app)
+app.add_typer(maintaining.app)
+app.add_typer(training.app)
+app.add_typer(exporting.app)
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 

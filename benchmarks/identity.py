@@ -92,8 +92,11 @@ def talker(name: str, detector: YuNetDetector) -> np.ndarray:
     box = detector.detect([small])[0].boxes[0].astype(float) / shrink
     scale, centre = 100 / (box[3] - box[1]), (box[:2] + box[2:]) / 2
     matrix = np.array([[scale, 0, SIDE / 2 - scale * centre[0]], [0, scale, SIDE / 2 - scale * centre[1]]])
-    flags = {"flags": cv2.INTER_AREA, "borderMode": cv2.BORDER_REPLICATE}
-    return np.stack([cv2.warpAffine(picture, matrix, (SIDE, SIDE), **flags) for picture in pictures])
+
+    def cut(picture: np.ndarray) -> np.ndarray:
+        return cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+    return np.stack([cut(picture) for picture in pictures])
 
 
 def spliced(talkers: dict[str, np.ndarray]) -> None:

@@ -87,7 +87,7 @@ def write_dataset(
     pq.write_table(pa.Table.from_pylist(rows, schema=CLIP_SCHEMA), path / "clips.parquet")
     pq.write_table(pa.Table.from_pylist([], schema=VIDEO_SCHEMA), path / "videos.parquet")
     tables = {name: sha256_file(path / name) for name in ("clips.parquet", "videos.parquet")}
-    index = {"schema_version": SCHEMA_VERSION, "shards": shards, "tables": tables}
+    index = {"schema_version": SCHEMA_VERSION, "shards": shards, "tables": tables, "config": {}}
     (path / "dataset.json").write_text(json.dumps(index), encoding="utf-8")
 
 

@@ -7,24 +7,45 @@ import typing
 from pathlib import Path
 
 from hs_data.pipeline.config import Config
+from hs_data.trainer.config import TrainConfig
+from hs_data.trainer.recipes.registry import RECIPES
 
 HEAD = """# Settings
 
 Every setting of `hs-data build`, made from the code by `python docs/settings.py`. Give one with `--set KEY=VALUE`,
 several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, and last a selection
 that `hs-data select` saved. An unknown key is an error that names the nearest known one.
+The settings of `hs-data train` follow at the end.
+"""
+TRAIN = """
+# Settings of training
+
+Of `hs-data train`, given in the same way. `--size tiny` lays smaller batches and higher rates under them.
 """
 
 
 def render() -> str:
     """Return the page."""
-    parts = [HEAD]
-    hints = typing.get_type_hints(Config)
-    for section in dataclasses.fields(Config):
-        config = hints[section.name]
-        parts.append(f"\n## {section.name}\n\n{inspect.getdoc(config)}\n\n| key | default | meaning |\n|---|---|---|\n")
-        parts += [row(section.name, field, docs(config)) for field in dataclasses.fields(config)]
+    parts = [HEAD, *sections(Config), TRAIN, *sections(TrainConfig)]
+    for name, kind in RECIPES.items():
+        parts += table("recipe", kind.config, title=f"recipe of {name}")
     return "".join(parts)
+
+
+def sections(config: type) -> typing.Iterator[str]:
+    """Yield a table for each section of the settings."""
+    hints = typing.get_type_hints(config)
+    for section in dataclasses.fields(config):
+        yield from table(section.name, hints[section.name], title=section.name)
+
+
+def table(section: str, config: type, *, title: str) -> typing.Iterator[str]:
+    """Yield the table of one section."""
+    yield f"\n## {title}\n\n{inspect.getdoc(config)}\n\n| key | default | meaning |\n|---|---|---|\n"
+    texts: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        texts |= docs(base) if dataclasses.is_dataclass(base) else {}
+    yield from (row(section, field, texts) for field in dataclasses.fields(config))
 
 
 def row(section: str, field: dataclasses.Field, texts: dict[str, str]) -> str:

@@ -43,6 +43,10 @@ class CommitLog:
             return True
         return create_if_absent(path, lambda temporary: _write(temporary, text))
 
+    def remove(self, commit: Commit) -> None:
+        """Take a commit back: what it held counts as not done."""
+        (self._folder / commit.phase / f"{commit.unit}.json").unlink(missing_ok=True)
+
     def load(self, phase: str, fingerprint: str | None = None) -> Iterator[Commit]:
         """Yield the commits of a phase, or those made with these settings, ordered by unit id."""
         for path in sorted((self._folder / phase).glob("*.json")):

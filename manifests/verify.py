@@ -11,6 +11,7 @@ import numpy as np
 
 from .dataset import Clip, Dataset
 from .errors import DatasetError
+from .forgotten import FILE, KINDS, Forgotten
 from .records import SAMPLES_PER_FRAME
 from .shards import Shard
 from .storage import sha256_file
@@ -33,11 +34,12 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
     """Yield every fault found; one shard at a time is open.
 
     Checks the tables' sha256; each shard's size, sha256 and row counts; each kept clip's place, id, length, finiteness
-    and sound; that no clip is there twice; that the counts of the index are those of the tables. With `decode`,
-    `num_decoded` clips, spread over the dataset, are turned back into pictures.
+    and sound; that no clip is there twice; that the counts of the index are those of the tables; that nothing is there
+    that was forgotten. With `decode`, `num_decoded` clips, spread over the dataset, are turned back into pictures.
     """
     yield from _check_tables(dataset)
     yield from _check_counts(dataset)
+    yield from _check_forgotten(dataset)
     clips_of: dict[str, list[Clip]] = defaultdict(list)
     for clip in dataset.kept:
         clips_of[clip.shard].append(clip)
@@ -87,6 +89,16 @@ def _check_counts(dataset: Dataset) -> Iterator[Fault]:
     for place, times in Counter((clip.shard, clip.row_group) for clip in dataset.kept).items():
         if times > 1:
             yield Fault(where=f"{place[0]} row group {place[1]}", what=f"is claimed by {times} clips")
+
+
+def _check_forgotten(dataset: Dataset) -> Iterator[Fault]:
+    forgotten = Forgotten(dataset.path)
+    if not forgotten.is_finished:
+        yield Fault(where=FILE, what=f"is not finished; run `hs-data forget {dataset.path}`")
+    elif forgotten.requests:
+        clips = dataset.clips(["clip_id", *KINDS])
+        for clip_id in clips.filter(forgotten.rows(clips))["clip_id"].to_pylist():
+            yield Fault(where=clip_id, what="was to be forgotten")
 
 
 def _check_shard(root: Path, entry: dict[str, Any], clips: Sequence[Clip]) -> Iterator[Fault]:

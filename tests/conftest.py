@@ -63,9 +63,33 @@ def demo_dataset(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
+def small() -> ModuleType:
+    """How the small dataset is made, and its names."""
+    return _load(Path(__file__).with_name("small_dataset.py"))
+
+
+@pytest.fixture(scope="session")
+def small_videos(small: ModuleType, demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of two people in VoxCeleb2's layout."""
+    return small.write_videos(demo_videos, tmp_path_factory.mktemp("small_videos"))
+
+
+@pytest.fixture(scope="session")
+def small_dataset(small: ModuleType, small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Them, built; tests work on a copy."""
+    output = tmp_path_factory.mktemp("small") / "dataset"
+    small.build(small_videos, output)
+    return output
+
+
+@pytest.fixture(scope="session")
 def made_up() -> ModuleType:
     """The benchmark that makes up datasets of any size, whose clips were scored and not encoded."""
-    spec = importlib.util.spec_from_file_location("benchmark_report", REPOSITORY / "benchmarks" / "report.py")
+    return _load(REPOSITORY / "benchmarks" / "report.py")
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -79,7 +79,7 @@ def _compare_kl(network: Any, codec: KlCodec, frames: np.ndarray) -> None:
     for made, wanted in ((ours.mean, mean), (ours.logvar, theirs.logvar.half())):
         assert made.dtype == np.float16
         assert float(wanted.float().std()) > 0.01
-        np.testing.assert_allclose(made.astype(float), wanted.numpy().astype(float), rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(made.astype(float), wanted.numpy().astype(float), rtol=2e-3, atol=4e-4)
     pictures = codec.decode(mean.numpy())
     wanted = ((decoded + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
     assert (pictures.dtype, pictures.shape) == (np.uint8, frames.shape)
@@ -117,7 +117,7 @@ def test_old_names_of_attention_are_read_as_diffusers_reads_them(narrow: tuple[A
     with torch.inference_mode():
         mean = theirs.encode(_pixels(_frames(64))).latent_dist.mean * 0.18215
     ours = KlCodec(tmp_path / "diffusion_pytorch_model.safetensors", **CPU, batch=3).encode(_frames(64)).mean
-    np.testing.assert_allclose(ours.astype(float), mean.numpy(), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.astype(float), mean.numpy(), rtol=2e-3, atol=4e-4)
 
 
 def _old(name: str) -> str:
@@ -136,7 +136,7 @@ def test_taesd_is_diffusers_own(tmp_path: Path, side: int):
         decoded = network.decode(latents.float()).sample
     ours = codec.encode(_frames(side))
     assert ours.logvar is None
-    np.testing.assert_allclose(ours.mean.astype(float), latents.numpy().astype(float), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.mean.astype(float), latents.numpy().astype(float), rtol=2e-3, atol=4e-4)
     wanted = ((decoded + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
     assert np.abs(codec.decode(latents.numpy()).astype(int) - wanted).max() <= 1
 
@@ -159,7 +159,7 @@ def test_frames_do_not_see_each_other(narrow: tuple[Any, Path], codec: KlCodec):
     together = KlCodec(narrow[1], **CPU, batch=8).encode(frames).mean
     for batch in (1, 2, 5):
         apart = KlCodec(narrow[1], **CPU, batch=batch).encode(frames).mean
-        np.testing.assert_allclose(apart.astype(float), together.astype(float), rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(apart.astype(float), together.astype(float), rtol=2e-3, atol=4e-4)
     np.testing.assert_array_equal(codec.encode(frames).mean, codec.encode(frames).mean)
 
 
@@ -177,7 +177,7 @@ def test_the_masked_crop_is_encoded_with_zeros_where_the_mouth_is(narrow: tuple[
     with torch.inference_mode():
         mean = narrow[0].encode(hidden).latent_dist.mean * 0.18215
     masked, whole = codec.encode(hide_mouth(frames)).mean, codec.encode(frames).mean
-    np.testing.assert_allclose(masked.astype(float), mean.numpy(), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(masked.astype(float), mean.numpy(), rtol=2e-3, atol=4e-4)
     outside = np.abs(masked.astype(float) - whole)[:, :, :20]
     assert outside.max() > 0.01 * whole.std()
 

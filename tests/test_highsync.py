@@ -17,14 +17,14 @@ from hs_data.manifests.verify import verify
 from hs_data.pipeline.latents import decoder_for
 
 CLIPS = ("derived__dev_base.mp4", "derived__dev_off+120ms.mp4", "FuxiVirtualHuman__styletalk_Obama_clip1_muxed.mp4")
-SECONDS = 2.2
+SECONDS = 1.3
 OPEN = (
-    *("sync_rules=never", "max_faces=99", "min_face_px=0", "max_yaw_deg=180", "max_pitch_deg=180", "min_clip_s=2"),
+    *("sync_rules=never", "max_faces=99", "min_face_px=0", "max_yaw_deg=180", "max_pitch_deg=180", "min_clip_s=1"),
     *("max_outside_share=1", "max_height_ratio=99", "min_motion=0", "min_sharpness=0"),
 )
 SETTINGS = (
     *(f"select.{limit}" for limit in OPEN),
-    *("tracks.min_clip_s=2", "tracks.max_height_ratio=99", "faces.max_side_px=256", "faces.batch=3"),
+    *("tracks.min_clip_s=1", "tracks.max_height_ratio=99", "faces.max_side_px=128", "faces.batch=3"),
     *("sync.min_confidence=0", "sync.max_residual_ms=1000", "latents.check_every=1"),
 )
 

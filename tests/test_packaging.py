@@ -20,6 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+EXTRAS = {
+    name: [Requirement(text) for text in texts]
+    for name, texts in PROJECT["project"]["optional-dependencies"].items()
+    if name != "dev"
+}
 DEV = [Requirement(text) for text in PROJECT["project"]["optional-dependencies"]["dev"]]
 LAYERS = ("commands", "manifests", "pipeline", "trainer")
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless")
@@ -129,7 +134,7 @@ def test_the_command_is_installed():
 # --- pins
 
 
-@pytest.mark.parametrize("requirement", [*RUNTIME, *DEV], ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize("requirement", [*RUNTIME, *EXTRAS["fetch"], *DEV], ids=lambda requirement: requirement.name)
 def test_every_dependency_is_pinned_to_a_version_that_its_range_allows(requirement: Requirement):
     pins = _pins()
     name = canonicalize_name(requirement.name)
@@ -183,8 +188,10 @@ def test_what_we_import_is_what_we_ask_for():
     known |= {"PIL": "pillow", "click": "typer", "cv2": "opencv-python", "retinaface": "retinaface-pytorch"}
     known |= {"skimage": "scikit-image", "syncnet_python": "syncnet-python", "webrtcvad": "webrtcvad-wheels"}
     known |= {"huggingface_hub": "huggingface-hub", "whisper": "openai-whisper"}
+    known |= {"bitsandbytes": "bitsandbytes", "wandb": "wandb", "yt_dlp": "yt-dlp"}
     known |= {"python_speech_features": "python-speech-features"}
-    asked = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    extras = [requirement for requirements in EXTRAS.values() for requirement in requirements]
+    asked = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *extras]}
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()
     for path in files:

@@ -295,6 +295,31 @@ def test_voxceleb2_clips_texts_and_strays(tmp_path: Path):
     ]
 
 
+def test_voxceleb2_texts_and_their_original_where_the_clip_is_not_there(tmp_path: Path):
+    rows = "000350 \t0.300 \t0.067 \t0.424 \t0.800 \n"
+    files = {
+        f"dev/txt/id00012/{ID}/00001.txt": VOX + rows,
+        f"dev/txt/id00012/{ID}/00002.txt": VOX,
+        f"dev/txt/id00012/{ID}/00003.txt": "Identity  : \tid00012\n",
+        f"dev/mp4/id00012/{ID}/00002.mp4": "x",
+        f"test/txt/id00017/{OTHER}/00001.txt": VOX,
+        f"videos/{ID}.mkv": "x",
+        "videos/----------_.mkv": "x",
+    }
+    found = _list("voxceleb2", _write(tmp_path, files))
+    assert {path: video.reason for path, video in found.items()} == {
+        f"dev/mp4/id00012/{ID}/00002.mp4": None,
+        f"dev/txt/id00012/{ID}/00003.txt": "annotation_unreadable",
+        f"test/txt/id00017/{OTHER}/00001.mp4": "unavailable",
+        f"videos/{ID}.mkv": None,
+        "videos/----------_.mkv": "annotation_missing",
+    }
+    (span,) = found[f"videos/{ID}.mkv"].spans
+    assert (span.start_s, span.end_s, span.identity) == (Fraction(349, 25), Fraction(351, 25), "id00012")
+    assert span.box is not None
+    assert span.box.corners == pytest.approx((0.3, 0.067, 0.743, 0.867))
+
+
 def test_lrs_transcripts_and_official_splits(tmp_path: Path):
     said = "Text:  HELLO  {LG} IT'S ME \nConf:  4\n"
     talk = {f"trainval/{ID}/50001.mp4": "x", f"trainval/{ID}/50001.txt": said, f"test/{OTHER}/00001.mp4": "x"}

@@ -330,11 +330,14 @@ def test_growing_tracks_give_what_whole_ones_would():
     spans = {0: [(0, 60), (64, 130)], 1: [(10, 77)], 2: [(90, 97)]}
     pictures = moving(num_frames, seed=4, side=96)
 
-    def detect(frame):
+    def seen(frame):
         there = [face for face, ranges in spans.items() if any(a <= frame < b for a, b in ranges)]
         boxes = [[30 * face + 0.1 * frame, 10, 30 * face + 25 + 0.2 * frame, 40] for face in there]
         array = np.array(boxes, np.float32).reshape(-1, 4)
         return Detections(boxes=array, scores=np.ones(len(array), np.float32), landmarks=None)
+
+    def detect(frames):
+        return [seen(frame) for frame in frames]
 
     network = Watcher()
     reader, linker = LipReader(network, config), Linker(config, stride, detect, lambda track, new: None)

@@ -1,5 +1,6 @@
 """One reader per source dataset: which files it holds and what its authors say about them."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,8 @@ class Source:
     """Whether `--input` must be given."""
     obtain: str = ""
     """How to get it."""
+    fetch: str = ""
+    """How its videos are had: `youtube` by the ids in its annotations, `application` in person; empty: not at all."""
     citation: str = ""
     expected: Mapping[str, int | float] = field(default_factory=dict)
     """What the whole set holds, as published."""
@@ -58,6 +61,11 @@ class Source:
     """Settings of its own, laid over the preset's."""
     list_videos: Reader
     """Yields the files below a folder and what the source says of them, in a fixed order."""
+
+    def is_annotation(self, path: str) -> bool:
+        """Tell by its path below the folder whether a file is one of its annotations."""
+        pattern = self.parts.get("annotations")
+        return pattern is not None and re.search(pattern, path) is not None
 
     def guide(self) -> str:
         """Say what is expected under `--input` and how to get it."""

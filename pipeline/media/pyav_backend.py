@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def frames(
                 break
             shown, rgb = pulled, None
         stats.num_missing += slots.stop - index
+
+
+def source_frames(path: Path, video: Video) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """Yield every undamaged frame as the file has it: when it is shown, seconds after the start, and [H, W, 3] RGB."""
+    converter = RgbConverter(video)
+    with StreamReader(path, "video") as reader:
+        zero = int(video.start_s / reader.time_base)
+        for shown in _Source(reader, video, 0, DecodeStats()):
+            yield (shown.ticks - zero) * reader.time_base, converter.convert(shown.picture)
 
 
 class _Source:

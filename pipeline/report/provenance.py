@@ -46,7 +46,9 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def source_licence(name: str) -> str:
-    """Return the terms of a source in one line, as far as this version knows it."""
+    """Return the terms of a source, or of several that were merged, in one line, as far as this version knows them."""
+    if ", " in name:
+        return "; ".join(f"{one}: {source_licence(one)}" for one in name.split(", "))
     try:
         return get_source(name).licence
     except ConfigError:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ...manifests import settings
 from ...manifests.errors import DatasetError
+from ...manifests.forgotten import Forgotten
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.storage import digest, read_json, sweep
@@ -20,7 +21,9 @@ from ..kept_clip import encode_id
 from ..models import registry
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset
+from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
+from .left_out import leave_out, not_forgotten
 from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, check_root, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
@@ -95,11 +98,16 @@ class Build:
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
+        finish_forgetting(self._dataset)
+        num_listed, inputs = len(inputs), leave_out(inputs, Forgotten(self._dataset))
         for folder in ("shards", "work/scores"):
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
         there = [item for item in inputs if item["refused"] is None]
         probed = self._phase("probe", there, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
+        inputs = not_forgotten(inputs, probed.receipts)
+        if num_gone := num_listed - len(inputs):
+            logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)
         checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
         stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)

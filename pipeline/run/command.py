@@ -88,6 +88,8 @@ def _check_output(output: Path, root: Path) -> None:
     strange = [p.name for p in output.iterdir() if not p.name.startswith(".")] if output.is_dir() else []
     if strange and not {"work", "dataset.json", "demo_videos"} & set(strange):
         raise ConfigError(f"--output {output}: holds other things ({sorted(strange)[0]}, ...); name an empty folder")
+    if (output / "dataset.json").is_file() and "merged" in read_json(output / "dataset.json"):
+        raise ConfigError(f"--output {output}: was merged from several datasets; build those, and merge them again")
 
 
 def _parse_shard(word: str | None) -> tuple[int, int] | None:

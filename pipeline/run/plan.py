@@ -56,9 +56,11 @@ def _why(refused: Sequence[SourceVideo]) -> str:
 
 
 def check_root(source: Source, root: Path) -> None:
-    """Raise `SourceError` when there is no source folder, which is known before anything is listed."""
+    """Raise `SourceError` when there is no source folder or nothing in it, which is known before anything is listed."""
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; name the source with --input. {source.guide()}")
+    if not any(root.iterdir()):
+        raise SourceError(f"{root}: no media files for --source {source.name}. {source.guide()}")
 
 
 def _part_of(path: str, num_parts: int) -> int:

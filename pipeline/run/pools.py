@@ -14,6 +14,9 @@ WORKER_VARIABLES = {
     # glibc raises this limit when large blocks are freed; then pictures and the small arrays that outlive them share a
     # heap that only grows: 2300 MB after 200 s of one file, 240 MB with the limit fixed.
     "MALLOC_MMAP_THRESHOLD_": "262144",
+    # The price is that every large block is new pages, which the kernel has to clear: half of the CPU of a network.
+    # Pages of 2 MB, where the kernel has them, make the VAE's encoder twice as fast (0.65 to 0.33 s a narrow frame).
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """Environment of a worker, over the driver's."""
 

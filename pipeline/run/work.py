@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ...manifests import settings
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.errors import DatasetError, HsDataError, MediaError
+from ...manifests.forgotten import Forgotten
 from ...manifests.records import pack
 from ...manifests.schema import SCORE_SCHEMA
 from ...manifests.shards import Shard
@@ -27,6 +28,7 @@ from ..media.probe import probe
 from ..networks import Networks
 from ..score import Scorer
 from .beat import Beat
+from .left_out import FORGOTTEN
 from .units import Item, Unit, encode_item, score_item
 
 logger = logging.getLogger(__name__)
@@ -107,11 +109,15 @@ class Worker:
         )
 
     def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
+        forgotten = Forgotten(self._dataset)
+
         def one(item: Item) -> dict[str, Any]:
             path = self._root / item["path"]
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
                     video_id = sha256_file(path)
+                    if forgotten.holds("video_id", video_id):
+                        return {"outcome": FORGOTTEN}
                     return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
                 except MediaError as error:
                     return {"outcome": error.reason, "detail": error.detail}

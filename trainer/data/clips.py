@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -109,6 +109,11 @@ class ClipPool:
     def any_shard(self) -> Shard:
         """Return the shard of the first clip."""
         return self._open(int(self._places[0, 0]))
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """Settings that the dataset was built with."""
+        return dict(self._dataset.index["config"])
 
     def fingerprint(self) -> str:
         """Return the identity of these clips and of the bytes of their shards: equal ones give equal samples."""

@@ -58,6 +58,8 @@ class Samples:
         first = pools[0]
         self.contract: Contract = first.any_shard().contract
         """What the numbers mean; the same in all datasets."""
+        self.build = first.build
+        """Settings that the first dataset was built with."""
         self.columns = self._check(first)
         """Columns that are read."""
         for pool in pools[1:]:

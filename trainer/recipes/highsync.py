@@ -94,6 +94,7 @@ class HighSyncStage2:
     """Windows of frames and one reference frame of the same clip."""
 
     name = "highsync-stage2"
+    network = "highsync"
     motion = True
     """Whether the denoiser has motion modules."""
     needs: Sequence[Need] = (
@@ -107,6 +108,7 @@ class HighSyncStage2:
     def __init__(self, config: HighSyncConfig) -> None:
         self.config = config
         self.latent: Contract = {"channels": 4, "size": 64}
+        self.num_timesteps = config.num_timesteps
         self.batch_size = config.batch_size
         self.learning_rate = config.learning_rate
         self.warmup_steps = config.warmup_steps

@@ -12,6 +12,8 @@ from ..data.samples import Cutter
 class Schedule(Protocol):
     """What a loss needs of the noise schedule; t is [B] int64 in 0 .. num_timesteps - 1."""
 
+    num_timesteps: int
+
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Return `a_t latents + s_t noise`, [B, T, C, H, W]."""
         ...
@@ -46,6 +48,12 @@ class Loss:
 class Recipe(Cutter, Protocol):
     """A recipe; `name`, `needs`, `latent`, `min_frames`, `cut` and `read` are the half that the loader calls."""
 
+    network: str
+    """Which network of `hs_data.trainer.networks`."""
+    motion: bool
+    """Whether that network has motion modules."""
+    num_timesteps: int
+    """Steps of the noise schedule."""
     batch_size: int
     """Samples of one step on all ranks together."""
     learning_rate: float
@@ -54,6 +62,14 @@ class Recipe(Cutter, Protocol):
 
     def loss(self, network: Network, batch: Batch, schedule: Schedule) -> Loss:
         """Build the inputs from a batch on the network's device, run it once, and return the loss."""
+        ...
+
+    def audio(self, batch: Batch) -> torch.Tensor:
+        """Return the sound's tokens of every frame, [B, T, N, D]."""
+        ...
+
+    def swap_audio(self, batch: Batch) -> Batch:
+        """Give each sample the sound of another one, to measure what the sound is worth."""
         ...
 
     def trains(self, parameter: str) -> bool:

@@ -1,0 +1,66 @@
+"""What a dataset was told to forget: hashes of names, so that nothing of it is kept and nothing brings it back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .storage import digest, read_json, write_json
+
+FILE = "forgotten.json"
+KINDS = ("video_id", "path", "youtube_id", "identity")
+"""What can be forgotten by name: columns of the tables, and what sources say of an input."""
+
+
+def hash_name(kind: str, name: str) -> str:
+    """Return what stands for a name: it tells those who know the name that it was forgotten, and nothing to others."""
+    return digest("forgotten", kind, name)
+
+
+class Forgotten:
+    """The list beside `dataset.json`, which outlives `work/`.
+
+    Args:
+        dataset: the dataset's folder; one without a list has forgotten nothing.
+
+    Raises:
+        DatasetError: the list is damaged.
+    """
+
+    def __init__(self, dataset: Path) -> None:
+        self._path = dataset / FILE
+        table = read_json(self._path) if self._path.is_file() else {"finished": True, "requests": []}
+        self.requests: list[dict[str, Any]] = table["requests"]
+        """What was asked: `asked` (a kind), `name` (its hash), `names` (hashes), `videos` and `clips` (numbers)."""
+        self.is_finished: bool = table["finished"]
+        """Whether all of it is gone; a kill may have come between."""
+        self._names = {name for request in self.requests for name in request["names"]}
+
+    def add(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Write down what is to be forgotten, before anything is touched; the same request twice is one."""
+        self.requests = self.requests + [request for request in requests if request not in self.requests]
+        self._write(finished=False)
+
+    def finish(self) -> None:
+        """Write down that all of it is gone."""
+        self._write(finished=True)
+
+    def _write(self, *, finished: bool) -> None:
+        self.is_finished = finished
+        self._names = {name for request in self.requests for name in request["names"]}
+        write_json(self._path, {"finished": finished, "requests": self.requests})
+
+    def holds(self, kind: str, name: str | None) -> bool:
+        """Tell whether a name is to be forgotten."""
+        return bool(self._names) and name is not None and hash_name(kind, name) in self._names
+
+    def rows(self, table: pa.Table, kinds: Sequence[str] = KINDS) -> pc.Expression:
+        """Return what holds for the rows of a table that are to be forgotten, by its columns that are names."""
+        found = pc.scalar(False)
+        for kind in kinds:
+            if self._names and kind in table.column_names:
+                names = [name for name in table[kind].unique().to_pylist() if self.holds(kind, name)]
+                found |= pc.field(kind).isin(pa.array(names, pa.string()))
+        return found

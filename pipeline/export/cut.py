@@ -1,0 +1,175 @@
+"""Cut kept clips out of their source file as the encode pass does, or take their crops from the shards."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from ...manifests import settings
+from ...manifests.dataset import Dataset, open_dataset
+from ...manifests.errors import MediaError
+from ...manifests.records import Video
+from ...manifests.storage import atomic_path, sha256_file
+from .. import crop
+from ..kept_clip import EncodeItem, decode_runs
+from ..media import decode
+from ..media.decode import DecodeConfig
+from ..media.probe import probe
+from .clips import ExportClip
+from .film import Film
+
+Pixels = Literal["source", "jpeg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """What a worker needs to know; small values, for it goes to other processes."""
+
+    dataset: Path
+    root: Path | None
+    """The source folder; None where pixels come from the shards."""
+    pixels: Pixels
+    size: int
+    crf: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a clip is not exported."""
+
+    reason: str
+    """`source_missing`, `source_changed`, or a member of `REASONS`."""
+    detail: str
+
+
+def cut(clips: Sequence[ExportClip], targets: Mapping[str, Path], cutting: Cutting) -> dict[str, Failure | None]:
+    """Make the films of clips of one source file, each whole or not at all.
+
+    Args:
+        clips: of one file.
+        targets: clip id to the file to write.
+        cutting: where from, and how.
+
+    Returns:
+        Clip id to why there is no film, or None.
+
+    Raises:
+        HsDataError: the dataset cannot be read.
+        OSError: the disk.
+    """
+    cv2.setNumThreads(1)  # as in the encode pass; workers share the cores
+    dataset = open_dataset(cutting.dataset)
+    if cutting.pixels == "jpeg":
+        for clip in clips:
+            _film(_jpegs(dataset, clip), dataset, clip, targets[clip.clip_id], cutting)
+        return dict.fromkeys((clip.clip_id for clip in clips), None)
+    assert cutting.root is not None
+    path = cutting.root / clips[0].path
+    try:
+        video = _checked(path, clips[0].video_id)
+    except MediaError as error:
+        return dict.fromkeys((clip.clip_id for clip in clips), Failure(reason=error.reason, detail=error.detail))
+    return dict(_from_source(path, video, dataset, clips, targets, cutting))
+
+
+def _checked(path: Path, video_id: str) -> Video:
+    """Probe the source file; raise `MediaError` when it is not the one that was scored."""
+    if not path.is_file():
+        raise MediaError("source_missing", f"{path}: not there; name its folder with --input, or use --pixels jpeg")
+    if sha256_file(path) != video_id:
+        raise MediaError("source_changed", f"{path}: is not the file that the dataset was built from; build again")
+    return probe(path)
+
+
+def _from_source(
+    path: Path,
+    video: Video,
+    dataset: Dataset,
+    clips: Sequence[ExportClip],
+    targets: Mapping[str, Path],
+    cutting: Cutting,
+) -> Iterator[tuple[str, Failure | None]]:
+    """Decode each stretch once and yield how each clip ended."""
+    by_id = {clip.clip_id: clip for clip in clips}
+    config = settings.build(DecodeConfig, dataset.index["config"]["decode"], path="decode.")
+    for run in decode_runs([_item(dataset, clip, video) for clip in clips]):
+        waiting = [_OpenFilm(item, cutting) for item in run.items]
+        frames = decode.frames(
+            path, video, start_frame=run.start_frame, end_frame=run.end_frame, config=config, judge=False
+        )
+        try:
+            for frame in frames:
+                for film in waiting:
+                    film.add(frame)
+                for film in [film for film in waiting if film.is_whole]:
+                    waiting.remove(film)
+                    clip = by_id[film.item.clip_id]
+                    film.finish(_pcm(dataset, clip), targets[clip.clip_id])
+                    yield clip.clip_id, None
+            if waiting:
+                raise MediaError("frame_count_mismatch", f"{path}: ends before the clip does")
+        except MediaError as error:
+            failure = Failure(reason=error.reason, detail=error.detail)
+            yield from ((film.item.clip_id, failure) for film in waiting)
+
+
+def _item(dataset: Dataset, clip: ExportClip, video: Video) -> EncodeItem:
+    """Return the clip as the encode pass had it, with the stored crops for boxes: they are what is cut."""
+    crops = dataset.read(clip.stored, "crop")
+    return EncodeItem(
+        clip_id=clip.clip_id,
+        path=clip.path,
+        video=video,
+        start_frame=clip.start_frame,
+        num_frames=len(crops),
+        boxes=crops,
+        landmarks=None,
+        mouth_opening=np.zeros(len(crops), np.float32),
+        lead_frames=None,
+    )
+
+
+class _OpenFilm:
+    """A film that takes the frames of its stretch."""
+
+    def __init__(self, item: EncodeItem, cutting: Cutting) -> None:
+        self.item = item
+        self._film, self._size = Film(cutting.size, cutting.crf), cutting.size
+        self._num_added = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self._num_added == self.item.num_frames
+
+    def add(self, frame: decode.Frame) -> None:
+        place = frame.index - self.item.start_frame
+        if 0 <= place < self.item.num_frames:
+            self._film.add(crop.warp(frame.rgb, self.item.boxes[place], self._size))
+            self._num_added += 1
+
+    def finish(self, pcm: np.ndarray, path: Path) -> None:
+        with atomic_path(path) as temporary:
+            self._film.finish(pcm, temporary)
+
+
+def _film(pictures: Iterator[np.ndarray], dataset: Dataset, clip: ExportClip, path: Path, cutting: Cutting) -> None:
+    film = Film(cutting.size, cutting.crf)
+    for rgb in pictures:
+        film.add(rgb)
+    with atomic_path(path) as temporary:
+        film.finish(_pcm(dataset, clip), temporary)
+
+
+def _jpegs(dataset: Dataset, clip: ExportClip) -> Iterator[np.ndarray]:
+    for data in dataset.read(clip.stored, "frame_jpeg"):
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None  # `hs-data verify` says what is damaged
+        yield np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _pcm(dataset: Dataset, clip: ExportClip) -> np.ndarray:
+    """Return the sound that a trainer reads, corrected where the build corrected it: int16 [640 T]."""
+    return np.ascontiguousarray(dataset.read(clip.stored, "pcm").reshape(-1))

@@ -1,0 +1,75 @@
+"""`hs-data split`: assign train, val and test again; nothing else of a dataset changes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...manifests import settings
+from ...manifests.dataset import open_dataset
+from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.storage import write_json
+from ..select import SelectConfig
+from ..splits import assign, overlaps
+from .finalize import hash_tables, tables_are_whole, write_table
+
+SHARES = ("val_share", "test_share", "official_splits")
+"""Settings of `select` that decide on splits."""
+
+
+def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[str, Any]:
+    """Assign the split of every clip and rewrite `clips.parquet` and `dataset.json`; shards know of no split.
+
+    A clip's split is a hash of its person (of its video, where nobody is named), so equal settings give equal splits.
+
+    Returns:
+        `moved`: how many clips change their split; and for each split number, hours and people of its kept clips.
+
+    Raises:
+        ConfigError: a setting that does not decide on splits.
+        DatasetError: somebody would be in two splits, which is a bug of ours; nothing is written.
+    """
+    dataset = open_dataset(root)
+    index = dataset.index
+    changes = settings.parse_assignments(list(assignments))
+    wrong = [f"{s}.{k}" for s, table in changes.items() for k in table if s != "select" or k not in SHARES]
+    if wrong:
+        raise ConfigError(f"{wrong[0]}: decides on no split; choose of {', '.join(f'select.{k}' for k in SHARES)}")
+    table = settings.merge(index["config"]["select"], changes.get("select", {}))
+    limits = settings.build(SelectConfig, table, path="select.")
+    before = dataset.clips()
+    after = assign_anew(before, limits)
+    if shared := overlaps(after):
+        raise DatasetError(f"{root}: {shared[0]} ({len(shared)} such); report this")
+    moved = sum(a != b for a, b in zip(before["split"].to_pylist(), after["split"].to_pylist(), strict=True))
+    is_same = not moved and table == index["config"]["select"] and tables_are_whole(root)
+    if not dry_run and not is_same:
+        write_table(root / "clips.parquet", after)
+        index["config"]["select"] = settings.to_table(limits)
+        saved = settings.merge(index.get("selection", {}), changes)  # for the next build
+        write_json(root / "dataset.json", index | {"key": "split", "selection": saved, "tables": hash_tables(root)})
+    return {"moved": moved, **_sizes(after)}
+
+
+def assign_anew(clips: pa.Table, limits: SelectConfig) -> pa.Table:
+    """Return a clip table with new splits."""
+    splits = assign(clips, val_share=limits.val_share, test_share=limits.test_share, official=limits.official_splits)
+    place = clips.schema.get_field_index("split")
+    return clips.set_column(place, clips.schema.field(place), pa.array(splits, pa.string()))
+
+
+def _sizes(clips: pa.Table) -> dict[str, str]:
+    numbers: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    people: dict[str, set[str]] = defaultdict(set)
+    for row in clips.select(["split", "verdict", "shard", "duration_s", "identity", "video_id"]).to_pylist():
+        if row["verdict"] == "kept" and row["shard"]:
+            numbers[row["split"]] += 1
+            seconds[row["split"]] += row["duration_s"]
+            people[row["split"]].add(row["identity"] or row["video_id"])
+    return {
+        split: f"{numbers[split]} clips, {seconds[split] / 3600:.4f} h, {len(people[split])} people or videos"
+        for split in ("train", "val", "test")
+    }

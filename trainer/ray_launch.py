@@ -1,0 +1,44 @@
+"""Ray Train as a launcher: the same `train` in the workers of a `TorchTrainer`, started again when one dies."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.base_trainer import TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from ..manifests.errors import HsDataError
+from .launch import Setup, from_json, to_json, train
+
+MAX_FAILURES = 3
+"""Workers that may die before the run gives up; each time it goes on from the newest checkpoint."""
+
+
+def launch_ray(setup: Setup, num_processes: int) -> None:
+    """Train on the Ray cluster that `RAY_ADDRESS` names, or on one started here.
+
+    The run's folder and the datasets must be reachable under the same paths from every node.
+
+    Raises:
+        HsDataError: the run failed too often, or for a reason that would come back.
+    """
+    uses_gpu = setup.config["run"]["device"] == "cuda"
+    trainer = TorchTrainer(
+        _work,
+        # A worker that was restarted finds checkpoints that the first try had not.
+        train_loop_config={"setup": to_json(replace(setup, resume=True))},
+        scaling_config=ScalingConfig(num_workers=num_processes, use_gpu=uses_gpu),
+        run_config=RunConfig(
+            storage_path=str((Path(setup.run) / "ray").absolute()),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise HsDataError(f"{setup.run}: {error}") from error
+
+
+def _work(config: dict[str, Any]) -> None:
+    train(from_json(config["setup"]))

@@ -1,0 +1,64 @@
+"""From the words of a command to the setup of a run: every `auto` resolved, the data looked at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..manifests import settings
+from ..manifests.dataset import open_dataset
+from .config import TrainConfig, resolve
+from .data.mixture import parse_sources
+from .launch import Setup
+from .preflight import check_shards
+
+
+def make_setup(
+    *,
+    datasets: Sequence[str],
+    recipe: str,
+    output: Path,
+    config_file: Path | None = None,
+    assignments: Sequence[str] = (),
+    over: settings.Table | None = None,
+    init: Sequence[str] = (),
+    resume: bool = False,
+    other_data: bool = False,
+) -> Setup:
+    """Resolve the settings of a run and look at its data.
+
+    Args:
+        datasets: folders, with weights where there are several: `A=0.7,B=0.3`.
+        recipe: name of a recipe.
+        output: the run's folder.
+        config_file: TOML of settings.
+        assignments: `key=value` laid over it.
+        over: laid over all, from options of the command.
+        init: weights to begin with.
+        resume: go on with the run in `output`.
+        other_data: whether it may go on with other samples.
+
+    Raises:
+        ConfigError: settings that cannot be used.
+        DatasetError: a dataset that is not there or not whole.
+    """
+    data: settings.Table = {"data": {"datasets": list(datasets)}} if datasets else {}
+    config, options = resolve(recipe, file=config_file, assignments=assignments, over=settings.merge(over or {}, data))
+    for source in parse_sources(config.data.datasets):
+        if "://" not in source.place:
+            check_shards(open_dataset(Path(source.place)))
+    table = settings.to_table(config)
+    cuda = config.run.device == "cuda" or (config.run.device == "auto" and torch.cuda.is_available())
+    table["run"]["device"] = "cuda" if cuda else "cpu"
+    if config.run.precision == "auto":
+        table["run"]["precision"] = "bfloat16" if cuda else "float32"
+    settings.build(TrainConfig, table)
+    return Setup(
+        recipe=recipe,
+        config=table,
+        options=options,
+        run=str(output),
+        init=tuple(init),
+        resume=resume,
+        other_data=other_data,
+    )

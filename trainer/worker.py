@@ -1,0 +1,24 @@
+"""The main function of a process that torchrun starts: `python -m hs_data.trainer.worker SETUP`."""
+
+import logging
+import os
+import sys
+
+from ..manifests.errors import HsDataError
+from .launch import from_json, train
+
+
+def main() -> None:
+    """Train with the setup in the first argument; its errors are told once, by the main process."""
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(levelname)s %(message)s")
+    try:
+        train(from_json(sys.argv[1]))
+    except HsDataError as error:
+        if is_main:
+            logging.getLogger(__name__).error("%s", error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
