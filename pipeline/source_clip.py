@@ -33,8 +33,14 @@ class SourceClip:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames; damaged ones are the frame before and say so (`Frame.is_stale`)."""
-        where = {"start_frame": self.start_frame, "end_frame": self.end_frame}
-        return decode.frames(self.path, self.video, **where, config=self.config, judge=False)
+        return decode.frames(
+            self.path,
+            self.video,
+            start_frame=self.start_frame,
+            end_frame=self.end_frame,
+            config=self.config,
+            judge=False,
+        )
 
     def sound(self) -> np.ndarray:
         """Return the source's own sound, not moved: int16 [640 T] at 16 kHz."""

@@ -387,3 +387,27 @@ def test_a_preview_never_writes_over_a_source_nor_draws_another_file(pair, tmp_p
     with pytest.raises(DatasetError, match="not the file that was built from"):
         drawing.draw(dataset, "talker_a.mp4", pair / "x.mp4", tmp_path)
     assert not (pair / "x.mp4").exists()
+
+
+# --- calibrate
+
+
+def test_a_calibration_is_written_the_same_each_time_and_the_report_shows_it(pair, tmp_path):
+    dataset = shutil.copytree(pair / "dataset", tmp_path / "dataset")
+    facts = json.loads(call("calibrate", str(dataset), "--json"))
+    written = (dataset / "calibration.json").read_bytes()
+    assert json.loads(written) == facts
+    assert (facts["backend"], facts["clips"], facts["foreign_pairs"]) == ("correlation", 1, 0)
+    assert all(row["recall"] == 1 and abs(row["bias"]) < 0.7 for row in facts["by_lead"])
+    assert facts["thresholds"][0]["trials"] == 21
+    assert {facts["in_use"][name] for name in facts["in_use"]} <= {row["threshold"] for row in facts["thresholds"]}
+    assert "recall" in call("calibrate", str(dataset))
+    assert (dataset / "calibration.json").read_bytes() == written
+    page = write_report(open_dataset(dataset), {}).read_text(encoding="utf-8")
+    assert "Sync, calibrated" in page
+    assert "measured on other scores" not in page
+    (dataset / "calibration.json").write_text(json.dumps(facts | {"scores": "others"}))
+    assert "measured on other scores" in write_report(open_dataset(dataset), {}).read_text(encoding="utf-8")
+    done = CliRunner().invoke(app, ["calibrate", str(dataset), "--set", "sync.window_s=4"])
+    assert isinstance(done.exception, ConfigError)
+    assert "only models.* can be set" in str(done.exception)
