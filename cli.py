@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, exporting, fetching, maintaining, models, training
+from .commands import building, curating, exporting, fetching, inspecting, maintaining, models, training
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -22,6 +22,7 @@ app.add_typer(building.app)
 app.add_typer(fetching.app)
 app.add_typer(models.app, name="models")
 app.add_typer(curating.app)
+app.add_typer(inspecting.app)
 app.add_typer(maintaining.app)
 app.add_typer(training.app)
 app.add_typer(exporting.app)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import DatasetArgument, JsonOption, SetOption, console, emit, plain, print_json
+from .terminal import DatasetArgument, JsonOption, SelectionOption, SetOption, console, emit, plain, print_json
 
 app = typer.Typer()
 
@@ -18,6 +18,7 @@ def report(
         list[Path],
         typer.Option(metavar="LIST", help="Ids, paths or sha256 of a benchmark set, one a line; may be repeated."),
     ] = [],  # noqa: B006
+    selection: SelectionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the funnel and write report/index.html, report/report.json and the dataset card README.md."""
@@ -26,7 +27,7 @@ def report(
     from ..pipeline.report.terminal import funnel_table  # noqa: PLC0415
     from ..pipeline.run.ledger import total_costs  # noqa: PLC0415
 
-    opened = open_dataset(dataset)
+    opened = open_dataset(dataset, selection)
     written = page.write_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)
     stages = funnel.funnel(opened)
     if as_json:
@@ -40,13 +41,14 @@ def report(
 def why(
     dataset: DatasetArgument,
     name: Annotated[str, typer.Argument(metavar="CLIP|FILE", help="A clip id or its beginning, or a file's path.")],
+    selection: SelectionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole story of one clip or one file: found, measured, decided, and why."""
     from ..manifests.dataset import open_dataset  # noqa: PLC0415
     from ..pipeline.report import story  # noqa: PLC0415
 
-    opened = open_dataset(dataset)
+    opened = open_dataset(dataset, selection)
     if as_json:
         files, clips = story.find(opened, name)
         print_json({"files": files, "clips": clips})
@@ -61,14 +63,24 @@ def select(
     set_: SetOption = [],  # noqa: B006
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a [select] table.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the limits that earlier calls set.")] = False,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Save as a named selection, change no other.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge all clips again under other limits, without decoding; the next build encodes what is newly kept."""
+    """Judge all clips again under other limits, without decoding; the next build encodes what is newly kept.
+
+    With --name the rules, laid over the dataset's own, and the verdicts are saved beside it, for `--selection NAME`.
+    """
     from ..pipeline.run import reselect  # noqa: PLC0415
 
-    change = reselect.reselect(dataset, assignments=set_, config_file=config, reset=reset, dry_run=dry_run)
+    change = reselect.reselect(dataset, assignments=set_, config_file=config, reset=reset, dry_run=dry_run, name=name)
     emit(change, as_json)
+    if name and change["to_encode"]:
+        waiting = f"{change['to_encode']} of the {change['kept_now']} clips that {plain(name)} keeps are not encoded"
+        hint = "it can only narrow until the dataset's own selection keeps them and is built"
+        console().print(f"note: {waiting}; {hint}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example:  hs-data verify dataset --decode 8")

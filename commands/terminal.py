@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
+SelectionOption = Annotated[
+    str | None, typer.Option("--selection", metavar="NAME", help="A named selection, made by `hs-data select --name`.")
+]
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 

@@ -86,11 +86,11 @@ def _hash(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.nda
     return (rises << np.arange(HASH_BITS, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
-def split_overlap(clips: ClipColumns) -> list[dict[str, Any]]:
+def split_overlap(clips: ClipColumns, names: Sequence[str] = ("identity", "video_id")) -> list[dict[str, Any]]:
     """Return which identities and source videos have kept clips in more than one split."""
     split, _ = clips.codes("split")
     rows = []
-    for name in ("identity", "video_id"):
+    for name in names:
         codes, words = clips.codes(name)
         named = clips.is_kept & (codes >= 0)
         pairs = np.unique(np.stack([codes[named], split[named]], axis=1), axis=0)

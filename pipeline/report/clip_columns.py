@@ -36,9 +36,10 @@ class ClipColumns:
             self.names = frozenset(pq.read_schema(path).names)
             self._file = pq.ParquetFile(path, read_dictionary=sorted(self.names & set(REPEATED)))
             names = [name for name in self._file.schema_arrow.names if name not in PER_FRAME]
-            self._table = self._file.read(columns=names).unify_dictionaries()
+            self._table = dataset.judged(self._file.read(columns=names).unify_dictionaries())
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{path}: cannot be read ({error}); build again") from error
+        self._dataset = dataset
         self._row_group_rows = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
 
     def __len__(self) -> int:
@@ -100,7 +101,8 @@ class ClipColumns:
         found = []
         for group in np.unique(groups):
             inside = wanted[groups == group] - (ends[group] - self._row_group_rows[group])
-            found.append(self._file.read_row_group(int(group), columns=names).take(pa.array(inside)))
+            rows = self._file.read_row_group(int(group), columns=[*dict.fromkeys([*names, "clip_id"])])
+            found.append(self._dataset.judged(rows.take(pa.array(inside))).select(names))
         if not found:
             return self._file.schema_arrow.empty_table().select(names)
         return pa.concat_tables(found).take(pa.array(np.argsort(order)))

@@ -155,13 +155,14 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
-    """Return kept hours by identity, source, file or language: the most first, and how unevenly they lie."""
+    """Return kept hours and clips by identity, source, split or language: the most first, and how unevenly they lie."""
     if name not in clips.names:
         return {"name": name, "number": 0, "unnamed_hours": 0.0, "top": []}
     codes, words = clips.codes(name)
     kept = clips.is_kept
     named = kept & (codes >= 0)
     hours = np.bincount(codes[named], weights=clips.hours[named], minlength=len(words))
+    numbers = np.bincount(codes[named], minlength=len(words))
     order = np.argsort(-hours, kind="stable")[:TOP_OWNERS]
     present = np.sort(hours[hours > 0])[::-1]
     total = float(present.sum())
@@ -171,7 +172,11 @@ def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
         "unnamed_hours": round(float(clips.hours[kept & (codes < 0)].sum()), 5),
         "median_hours": round(float(np.median(present)), 5) if len(present) else 0.0,
         "top_tenth_share": round(float(present[: max(1, len(present) // 10)].sum()) / total, 4) if total else 0.0,
-        "top": [{"name": words[place], "hours": round(float(hours[place]), 5)} for place in order if hours[place] > 0],
+        "top": [
+            {"name": words[place], "hours": round(float(hours[place]), 5), "clips": int(numbers[place])}
+            for place in order
+            if hours[place] > 0
+        ],
     }
 
 

@@ -80,7 +80,8 @@ def warnings(stages: list[Stage], dataset: Dataset) -> Iterator[str]:
             yield f"{stage.name}: {share:.0f} % of the {stage.unit} dropped, most as {top.reason} ({top.number}){hint}"
     waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
     if waiting:
-        yield f"{waiting} kept clips are not encoded yet; run the build again"
+        how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
+        yield f"{waiting} kept clips are not encoded yet; {how} build again"
 
 
 SETTINGS = {

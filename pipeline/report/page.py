@@ -9,7 +9,7 @@ from ...manifests import settings
 from ...manifests.dataset import Dataset
 from ...manifests.storage import write_bytes, write_json
 from ..select import SelectConfig
-from . import audits, figures, previews, provenance, render
+from . import audits, calibrate, figures, previews, provenance, render
 from .clip_columns import ClipColumns
 from .clip_rows import clip_payload
 from .funnel import as_table, funnel, warnings
@@ -51,10 +51,12 @@ def write_report(
     facts["table"] = {"rows": len(sample.rows), "of": len(clips), "borderline": sample.num_borderline}
     facts["table"] |= {"films": len(payload["films"])}
     files = dataset.videos(FILE_COLUMNS).slice(0, MAX_FILES).to_pylist()
-    folder = dataset.path / "report"
+    folder = dataset.own_folder / "report"
     write_json(folder / "report.json", facts)
-    write_bytes(folder / "index.html", render.page(dataset.path.resolve().name, facts, payload, files).encode())
-    _write_card(dataset, facts)
+    name = dataset.path.resolve().name + (f", selection {dataset.selection.name}" if dataset.selection else "")
+    write_bytes(folder / "index.html", render.page(name, facts, payload, files).encode())
+    if dataset.selection is None:
+        _write_card(dataset, facts)
     return folder / "index.html"
 
 
@@ -78,6 +80,7 @@ def _facts(
         "funnel": as_table(stages),
         "what_if": rule_table(what_if),
         "sync": sync_table(clips, what_if),
+        "calibration": calibrate.saved(dataset),
         "figures": figures.clip_figures(clips, limits, traces.span),
         "file_figures": figures.file_figures(dataset.videos([m.column for m in figures.FILE_MEASURES])),
         "not_measured": figures.not_measured(clips),

@@ -15,6 +15,7 @@ from ...manifests import settings
 from ...manifests.errors import DatasetError
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
+from ...manifests.selections import count_clips
 from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
 from ..config import Config
 from ..models import registry
@@ -177,18 +178,10 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
 
 def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
     """Return the counts that a dataset states of itself."""
-    verdicts = Counter(clips["verdict"].to_pylist())
-    kept = clips.filter(pc.field("verdict") == "kept")
-    frames = kept.filter(pc.field("shard").is_valid())["num_frames"].to_pylist()
     return {
         "inputs": len(videos),
         "inputs_ok": sum(row["outcome"] == "ok" for row in videos),
-        "candidates": len(clips),
-        "kept": verdicts["kept"],
-        "dropped": verdicts["dropped"],
-        "errors": verdicts["error"],
-        "encoded": len(frames),
-        "encoded_frames": sum(frames),
+        **count_clips(clips),
     }
 
 

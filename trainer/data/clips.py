@@ -45,21 +45,29 @@ class ClipPool:
     Args:
         path: a dataset's folder.
         split: `train` or `val`.
+        selection: a named selection of the dataset; empty for its own verdicts.
         where: conditions on `clips.parquet`; see `conditions`.
         min_frames: shorter clips are left out, counted and warned of.
         max_open_shards: two files stay open for each.
 
     Raises:
-        DatasetError: no dataset, or no clip is left.
+        DatasetError: no dataset, no such selection, or no clip is left.
         ConfigError: a condition that cannot be read.
     """
 
     def __init__(
-        self, path: Path, *, split: Split, where: Sequence[str] = (), min_frames: int = 1, max_open_shards: int = 400
+        self,
+        path: Path,
+        *,
+        split: Split,
+        selection: str = "",
+        where: Sequence[str] = (),
+        min_frames: int = 1,
+        max_open_shards: int = 400,
     ) -> None:
         self.path = path
         self.split = split
-        self._dataset = open_dataset(path)
+        self._dataset = open_dataset(path, selection or None)
         condition = parse_conditions(where, CLIP_SCHEMA)
         wanted = (pc.field("verdict") == "kept") & pc.field("shard").is_valid() & (pc.field("split") == split)
         table = self._dataset.clips(list(dict.fromkeys([*COLUMNS, *columns_of(where)])))

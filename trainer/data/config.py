@@ -19,6 +19,8 @@ class DataConfig:
     """Folders or URIs (`s3://`, `gs://`, `file://`); several with weights: `A=0.7,B=0.3`."""
     where: tuple[str, ...] = ()
     """Conditions on `clips.parquet` that all must hold, such as `sync_confidence>5,sharpness>20`; for both splits."""
+    selection: str = ""
+    """Named selection of `hs-data select --name`, which every dataset must have; empty: the datasets' own verdicts."""
     staging: str = ""
     """Folder on a local disk where datasets of a bucket are copied."""
     num_workers: int = 2
@@ -60,6 +62,7 @@ def _pool(config: DataConfig, recipe: Cutter, source: Source, split: Split) -> C
     return ClipPool(
         stage(source.place, config.staging),
         split=split,
+        selection=config.selection,
         where=config.where,
         min_frames=recipe.min_frames,
         max_open_shards=config.max_open_shards,

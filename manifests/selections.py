@@ -1,0 +1,138 @@
+"""Named selections: other verdicts on the same clips, beside a dataset's own, which stay as they are; no shards.
+
+DATASET/selections/NAME/selection.json     the rules, what they judged, sha256 of the verdicts
+DATASET/selections/NAME/verdicts.parquet   one row per candidate clip: its id and the columns below
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .errors import ConfigError, DatasetError
+from .schema import CLIP_SCHEMA, VIDEO_SCHEMA
+from .storage import atomic_path, read_json, sha256_file, write_json
+
+FOLDER = "selections"
+JUDGED = ("verdict", "reason", "value", "threshold", "failures", "clip_class", "split")
+"""What a selection says of a clip; all other columns are the dataset's."""
+SCHEMA = pa.schema([CLIP_SCHEMA.field(name) for name in ("clip_id", *JUDGED)])
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """An opened selection."""
+
+    name: str
+    facts: dict[str, Any]
+    """`select`: all limits. `changes`: those that were asked for. `scores`: fingerprint of what was judged."""
+    verdicts: pa.Table
+    """Rows of `SCHEMA`."""
+
+    def over(self, clips: pa.Table) -> pa.Table:
+        """Return clips, `clip_id` among their columns, with these verdicts in place of their own.
+
+        Raises:
+            DatasetError: a clip that was not there when the selection was made.
+        """
+        places = pc.call_function("index_in", [clips["clip_id"]], pc.SetLookupOptions(self.verdicts["clip_id"]))
+        if places.null_count:
+            what = f"{places.null_count} clips came after it was made"
+            raise DatasetError(f"selection {self.name}: {what}; run  hs-data select DATASET --name {self.name}")
+        for place, name in enumerate(clips.column_names):
+            if name in JUDGED:
+                clips = clips.set_column(place, SCHEMA.field(name), self.verdicts[name].take(places))
+        return clips
+
+
+def count_kept(videos: pa.Table, clips: pa.Table) -> pa.Table:
+    """Return the rows of files with `num_kept` as the verdicts of these clips have it.
+
+    Args:
+        videos: with `video_id`, `num_clips` and `num_kept`; copies of a file that comes before them have no clips.
+        clips: all candidates, with `video_id` and `verdict`.
+    """
+    kept = Counter(clips.filter(pc.field("verdict") == "kept")["video_id"].to_pylist())
+    owners = zip(videos["video_id"].to_pylist(), videos["num_clips"].to_pylist(), strict=True)
+    numbers = pa.array([kept[video_id] if num_clips else 0 for video_id, num_clips in owners], pa.int32())
+    return videos.set_column(videos.column_names.index("num_kept"), VIDEO_SCHEMA.field("num_kept"), numbers)
+
+
+def count_clips(clips: pa.Table) -> dict[str, int]:
+    """Return the counts that a dataset states of its candidates, from `verdict`, `shard` and `num_frames`."""
+    verdicts = Counter(clips["verdict"].to_pylist())
+    stored = clips.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
+    frames = stored["num_frames"].to_pylist()
+    return {
+        "candidates": len(clips),
+        **{
+            name: verdicts[verdict] for name, verdict in (("kept", "kept"), ("dropped", "dropped"), ("errors", "error"))
+        },
+        "encoded": len(frames),
+        "encoded_frames": sum(frames),
+    }
+
+
+def folder_of(dataset: Path, name: str) -> Path:
+    """Return where a selection lies.
+
+    Raises:
+        ConfigError: a name that is no plain file name.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"selection {name!r}: not a name; use letters, digits, _ . and -, 64 at most")
+    return dataset / FOLDER / name
+
+
+def names(dataset: Path) -> list[str]:
+    """Return the selections of a dataset, sorted."""
+    return sorted(path.parent.name for path in (dataset / FOLDER).glob("*/selection.json"))
+
+
+def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) -> Path:
+    """Write a selection, its verdicts first, and return its folder; one of that name is replaced.
+
+    Args:
+        dataset: the dataset's folder.
+        name: of the selection.
+        facts: what `Selection.facts` says.
+        verdicts: a clip table; columns that `SCHEMA` has not are left out.
+    """
+    folder = folder_of(dataset, name)
+    with atomic_path(folder / "verdicts.parquet") as temporary:
+        pq.write_table(verdicts.select(SCHEMA.names).cast(SCHEMA), temporary, compression="zstd")
+    write_json(folder / "selection.json", facts | {"sha256": sha256_file(folder / "verdicts.parquet")})
+    return folder
+
+
+def load_facts(dataset: Path, name: str) -> dict[str, Any]:
+    """Return what `Selection.facts` says, without its verdicts.
+
+    Raises:
+        ConfigError: a name that is no plain file name.
+        DatasetError: there is none of that name.
+    """
+    path = folder_of(dataset, name) / "selection.json"
+    if not path.is_file():
+        known = ", ".join(names(dataset)) or "none"
+        raise DatasetError(f"{dataset}: no selection {name} (there: {known}); make it with  hs-data select --name")
+    return read_json(path)
+
+
+def load(dataset: Path, name: str) -> Selection:
+    """Open a selection.
+
+    Raises:
+        ConfigError: a name that is no plain file name.
+        DatasetError: there is none of that name, or its verdicts are not those that it was saved with.
+    """
+    facts, path = load_facts(dataset, name), folder_of(dataset, name) / "verdicts.parquet"
+    if not path.is_file() or sha256_file(path) != facts["sha256"]:
+        raise DatasetError(f"{path}: not what was saved; run  hs-data select DATASET --name {name}")
+    return Selection(name=name, facts=facts, verdicts=pq.read_table(path, schema=SCHEMA))
