@@ -113,7 +113,9 @@ def _frames(path: Path) -> list[tuple[Fraction, np.ndarray]]:
 
 
 @pytest.mark.media
-@pytest.mark.parametrize("name", ["derived__dev_rotmeta90.mp4", "derived__dev_fps29.97.mp4", "derived__dev_vp9_opus.webm"])
+@pytest.mark.parametrize(
+    "name", ["derived__dev_rotmeta90.mp4", "derived__dev_fps29.97.mp4", "derived__dev_vp9_opus.webm"]
+)
 def test_pictures_stay_and_the_sound_is_another(media, tmp_path, name):
     sound = media / "derived__dev_off+120ms.mp4"
     lay_under(media / name, sound, tmp_path / "both.mkv")
