@@ -30,6 +30,8 @@ class SelectConfig:
     """Largest nod of the head (95th percentile; needs landmarks)."""
     max_faces: int = 1
     """People of similar size in the shot; more, and the speaker is not known without a trusted sync network."""
+    min_annotated: int = 1
+    """1: where a source's box shows which of several faces it means, the others are dropped. 0: they are not."""
     min_sharpness: float = 15.0
     """Variance of the Laplacian of the face at 192 px."""
     min_brightness: float = 25.0
@@ -85,8 +87,9 @@ class Rule:
     """The setting of `SelectConfig` that holds the threshold."""
     side: Literal["min", "max", "max_either_way"]
     """`min`: smaller values fail. `max`: larger ones. `max_either_way`: those further from 0."""
-    clips: Literal["all", "speech", "silent", "synced"] = "all"
-    """Which clips it judges: all, those with speech, those without, or those with speech whose sync is to be judged."""
+    clips: Literal["all", "speech", "silent", "synced", "unnamed"] = "all"
+    """Which clips it judges: all, those with speech, those without, those with speech whose sync is to be judged, or
+    those whose face no annotated box means."""
     off_at_zero: bool = False
     """Whether a threshold of 0 switches the rule off."""
 
@@ -99,7 +102,9 @@ RULES = (
     Rule(reason="face_out_of_frame", column="outside_share_{policy}", limit="max_outside_share", side="max"),
     Rule(reason="pose_out_of_range", column="yaw_p95_deg", limit="max_yaw_deg", side="max"),
     Rule(reason="pose_out_of_range", column="pitch_p95_deg", limit="max_pitch_deg", side="max"),
-    Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max"),
+    Rule(reason="not_annotated", column="annotated_faces", limit="min_annotated", side="min", off_at_zero=True),
+    Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max", clips="unnamed"),
+    Rule(reason="multiple_faces", column="annotated_faces", limit="max_faces", side="max"),
     Rule(reason="static_video", column="motion", limit="min_motion", side="min"),
     Rule(reason="low_visual_quality", column="sharpness", limit="min_sharpness", side="min"),
     Rule(reason="low_visual_quality", column="brightness", limit="min_brightness", side="min"),
@@ -143,6 +148,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
         "speech": has_face & ~silent,
         "silent": silent,
         "synced": has_face & ~silent & _judge_sync(scores, config),
+        "unnamed": has_face & ~(_numbers(scores, "annotated_faces") >= 1),
     }
     failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
     for place in np.flatnonzero(~has_face):

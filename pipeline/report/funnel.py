@@ -90,6 +90,7 @@ SETTINGS = {
     "face_out_of_frame": "select.max_outside_share",
     "face_scale_change": "select.max_height_ratio",
     "multiple_faces": "select.max_faces",
+    "not_annotated": "select.min_annotated",
     "pose_out_of_range": "select.max_yaw_deg",
     "low_visual_quality": "select.min_sharpness",
     "no_speech": "select.min_speech_share",

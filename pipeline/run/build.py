@@ -206,7 +206,12 @@ def check(item: Item, receipt: dict, config: Config) -> dict:
     """Return what is known of an input before anything is decoded."""
     if item["refused"] is not None:
         return item["refused"]
-    return place_spans(refuse_early(receipt, config), item["spans"], check_boxes=config.run.check_boxes)
+    return place_spans(
+        refuse_early(receipt, config),
+        item["spans"],
+        check_boxes=config.run.check_boxes,
+        need_boxes=config.faces.backend == "annotated",
+    )
 
 
 def refuse_early(receipt: dict, config: Config) -> dict:
