@@ -89,7 +89,7 @@ class Rule:
     """`min`: smaller values fail. `max`: larger ones. `max_either_way`: those further from 0."""
     clips: Literal["all", "speech", "silent", "synced", "unnamed"] = "all"
     """Which clips it judges: all, those with speech, those without, those with speech whose sync is to be judged, or
-    those whose face no annotated box means."""
+    those whose face is not the one that a source's box means."""
     off_at_zero: bool = False
     """Whether a threshold of 0 switches the rule off."""
 
@@ -104,7 +104,6 @@ RULES = (
     Rule(reason="pose_out_of_range", column="pitch_p95_deg", limit="max_pitch_deg", side="max"),
     Rule(reason="not_annotated", column="annotated_faces", limit="min_annotated", side="min", off_at_zero=True),
     Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max", clips="unnamed"),
-    Rule(reason="multiple_faces", column="annotated_faces", limit="max_faces", side="max"),
     Rule(reason="static_video", column="motion", limit="min_motion", side="min"),
     Rule(reason="low_visual_quality", column="sharpness", limit="min_sharpness", side="min"),
     Rule(reason="low_visual_quality", column="brightness", limit="min_brightness", side="min"),
@@ -148,7 +147,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
         "speech": has_face & ~silent,
         "silent": silent,
         "synced": has_face & ~silent & _judge_sync(scores, config),
-        "unnamed": has_face & ~(_numbers(scores, "annotated_faces") >= 1),
+        "unnamed": has_face & ~(_numbers(scores, "annotated_faces") == 1),
     }
     failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
     for place in np.flatnonzero(~has_face):

@@ -47,7 +47,7 @@ class WhatIf:
             "speech": clips.has_face & ~silent,
             "silent": silent,
             "synced": clips.has_face & ~silent & self._judge_sync(),
-            "unnamed": clips.has_face & ~(clips.numbers("annotated_faces") >= 1),
+            "unnamed": clips.has_face & ~(clips.numbers("annotated_faces") == 1),
         }
         self.sizes = {rule: self._size(rule, policy) for rule in RULES}
         self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}

@@ -131,8 +131,9 @@ class Worker:
             stretch = score_item(item)
             with self._beat.deadline(item["timeout_s"]) as deadline:
                 scored = scorer.score(stretch, self._root, costs, deadline)
+            place = {"first_row": len(rows), "num_clips": len(scored.rows)}
             rows.extend(scored.rows)
-            return {**scored.receipt, "num_clips": len(scored.rows)}
+            return {**scored.receipt, **place}
 
         receipts = {item["id"]: self._guarded(item, one) for item in unit.items}
         table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
