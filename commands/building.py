@@ -15,7 +15,7 @@ def build(
     source: Annotated[str, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes.")],
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Named settings: embedded, cpu. Default: the source's.")] = None,
+    preset: Annotated[str | None, typer.Option(help="embedded, cpu or highsync. Default: the source's.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
     set_: SetOption = [],  # noqa: B006 - typer copies it
     executor: Annotated[Literal["ray", "local"], typer.Option(help="Where workers run; the dataset is equal.")] = "ray",

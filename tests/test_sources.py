@@ -564,3 +564,8 @@ def test_the_command_and_a_build_say_the_same_of_nothing(tmp_path: Path):
         assert line.strip() in done.stderr
         assert line.strip() in shown.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_real_datasets_use_the_real_networks_unless_another_preset_is_named():
+    presets = {name: source.preset for name, source in sources().items()}
+    assert presets == {**dict.fromkeys(REAL, "highsync"), "demo": "embedded", "folder": "cpu"}

@@ -21,7 +21,7 @@ from ..models import registry
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset
 from .ledger import Ledger, read_scores
-from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, check_root, list_inputs, score_items
+from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
@@ -87,12 +87,11 @@ class Build:
 
     def _run(self) -> Outcome:
         request, config = self._request, self._config
-        if request.source.needs_input:
-            check_root(request.source, request.root)
+        inputs = self._list() if request.source.needs_input else []  # a source that is not there is told before models
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
-        if request.source.name == "demo":
+        if not request.source.needs_input:
             make_demo(request.root)
-        inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+            inputs = self._list()
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
         for folder in ("shards", "work/scores"):
@@ -123,6 +122,10 @@ class Build:
             encoded=encoded,
         )
         return Outcome(num_units=self._num_units, finalized=self._finalize(result))
+
+    def _list(self) -> list[Item]:
+        request = self._request
+        return list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
 
     def _phase(
         self, phase: Phase, items: Sequence[Item], fingerprint: str, *, most: float, weight: str = "seconds"
