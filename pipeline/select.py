@@ -93,6 +93,15 @@ class Rule:
     off_at_zero: bool = False
     """Whether a threshold of 0 switches the rule off."""
 
+    def measured(self, policy: str) -> str | None:
+        """Return the column that is judged; None where nothing is: all of a whole picture lies inside it."""
+        return None if policy == "whole" and self.reason == "face_out_of_frame" else measured(self.column, policy)
+
+
+def measured(column: str, policy: str) -> str:
+    """Return the column that a policy was measured in; a whole picture stands as still as the crop `static` does."""
+    return column.format(policy="static" if policy == "whole" else policy)
+
 
 RULES = (
     Rule(reason="too_short", column="duration_s", limit="min_clip_s", side="min"),
@@ -168,7 +177,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
             scores, val_share=config.val_share, test_share=config.test_share, official=config.official_splits
         ),
         "crop_policy": [policy] * len(scores),
-        "leakage": scores[f"leakage_{policy}"],
+        "leakage": scores[measured("leakage_{policy}", policy)],
     }
     fields = [field for field in VERDICT_FIELDS if field.name in columns]
     return pa.table(
@@ -192,7 +201,10 @@ def _apply(
     threshold = float(getattr(config, rule.limit))
     if rule.off_at_zero and threshold == 0:
         return
-    values = _numbers(scores, rule.column.format(policy=policy))
+    column = rule.measured(policy)
+    if column is None:
+        return
+    values = _numbers(scores, column)
     sizes = np.abs(values) if rule.side == "max_either_way" else values
     beyond = sizes < threshold if rule.side == "min" else sizes > threshold
     for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false

@@ -81,6 +81,9 @@ def warnings(stages: list[Stage], dataset: Dataset) -> Iterator[str]:
     waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
     if waiting:
         yield f"{waiting} kept clips are not encoded yet; run the build again"
+    sources = dataset.videos(["source", "audio_start_s"]).to_pylist()
+    if late := sum(late_sound(**row) is not None for row in sources):
+        yield f"{late} files have sound that begins late by its timestamps, which LatentSync's training ignores; repaired"
 
 
 SETTINGS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..select import RULES
+from ..select import RULES, measured
 from .clip_columns import ClipColumns
 from .what_if import WhatIf
 
@@ -96,5 +96,5 @@ def caption(row: dict[str, Any], near_rule: int, what_if: WhatIf) -> str:
     if near_rule < 0:
         return ""
     rule = RULES[near_rule]
-    value = row[rule.column.format(policy=row["crop_policy"])]
+    value = row[measured(rule.column, row["crop_policy"])]
     return f"{rule.limit} {value:.3g} / {what_if.threshold(rule):.3g}"

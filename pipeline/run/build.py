@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ...manifests import settings
 from ...manifests.errors import DatasetError
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
+from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
@@ -209,12 +211,14 @@ def check(item: Item, receipt: dict, config: Config) -> dict:
     """Return what is known of an input before anything is decoded."""
     if item["refused"] is not None:
         return item["refused"]
-    return place_spans(
+    placed = place_spans(
         refuse_early(receipt, config),
         item["spans"],
         check_boxes=config.run.check_boxes,
         need_boxes=config.faces.backend == "annotated",
     )
+    late = late_sound(item["source"], Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
+    return placed if late is None else {**placed, "note": "; ".join(filter(None, (placed.get("note"), late)))}
 
 
 def refuse_early(receipt: dict, config: Config) -> dict:

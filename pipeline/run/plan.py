@@ -11,6 +11,7 @@ from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
+from ..media import image_folder
 from .boxes import annotated_faces, key_of
 from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
@@ -87,6 +88,8 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
 
 def _facts(path: Path) -> tuple[int, int]:
     try:
+        if path.is_dir():
+            return image_folder.facts(path)
         facts = path.stat()
     except OSError:
         return 0, 0  # the probe will say `unavailable`

@@ -23,6 +23,7 @@ from ...manifests.storage import atomic_path, sha256_file
 from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
+from ..media import image_folder
 from ..media.probe import probe
 from ..networks import Networks
 from ..score import Scorer
@@ -111,6 +112,9 @@ class Worker:
             path = self._root / item["path"]
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
+                    if path.is_dir():
+                        video_id, video = image_folder.sha256(path), pack(image_folder.probe(path))
+                        return {"video_id": video_id, "outcome": "ok", "video": video}
                     video_id = sha256_file(path)
                     return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
                 except MediaError as error:
