@@ -16,8 +16,8 @@ WHOLE = re.compile(r"raw|resampled|shot|segmented|high_resolution")
 PIECE = re.compile(r"(_shot_\d+)?(_\d{3})?$")
 """What cutting adds to a name."""
 FACE = Box(corners=(0.0, -0.1, 1.0, 0.9), width=1, height=1)
-"""The face in a crop, as shares of it. Brows are put at 0.2 and the middle of the nose at 0.4 of the height (`AlignRestore`),
-which leaves the eyes at about 0.29 and the mouth at 0.67; worked out from the template, not measured on its files."""
+"""The face in a crop, as shares of it. `AlignRestore` puts the brows at 0.2 and the middle of the nose at 0.4 of the
+height, so the eyes come to about 0.29 and the mouth to 0.67: worked out from the template, not measured on files."""
 LATE_S = Fraction(1, 1000)
 """Less is rounding of timestamps."""
 
@@ -40,7 +40,7 @@ def list_latentsync(root: Path) -> Iterator[SourceVideo]:
     for stages in staged.values():
         yield from _last_stage(stages)
     for path in others:
-        if not staged and not set(map(WHOLE.fullmatch, PurePosixPath(path).parts[:-1])) - {None}:
+        if not staged and not any(map(WHOLE.fullmatch, PurePosixPath(path).parts[:-1])):
             yield _crop(path, path)
         else:
             detail = "not in a folder of crops (affine_transformed, av_synced_*, high_visual_quality)"
@@ -54,7 +54,7 @@ def late_sound(source: str, audio_start_s: Fraction | float | None) -> str | Non
     """
     if source != "latentsync" or audio_start_s is None or audio_start_s <= LATE_S:
         return None
-    return f"sound begins {1000 * float(audio_start_s):.0f} ms late; repaired: it is placed by its timestamps"
+    return f"the sound's stream begins {1000 * float(audio_start_s):.0f} ms late; repaired: placed by its timestamps"
 
 
 def _stage(path: str) -> tuple[str, int, str] | None:

@@ -103,16 +103,22 @@ def frames(
     """
     found = pictures(path)
     first = min(found, default=0)
-    shown: np.ndarray | None = None
+    # The same pixels as in a read from the start: where the range begins with a hole, the picture before it is shown.
+    earlier = (_read(found.get(number)) for number in range(first + slots.start, first - 1, -1))
+    shown = next((rgb for rgb in earlier if _fits(rgb, video)), None)
     for index in slots:
         with guard:
             rgb = _read(found.get(first + index))
-        is_stale = rgb is None or rgb.shape != (video.height, video.width, 3)
+        is_stale = not _fits(rgb, video)
         stats.num_decoded += not is_stale
         stats.num_missing += is_stale
         shown = shown if is_stale else rgb
         if shown is not None:
             yield Frame(index, shown, is_stale)
+
+
+def _fits(rgb: np.ndarray | None, video: Video) -> bool:
+    return rgb is not None and rgb.shape == (video.height, video.width, 3)
 
 
 def _read(path: Path | None) -> np.ndarray | None:

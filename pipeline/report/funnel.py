@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests.dataset import Dataset
+from ...manifests.sources.latentsync import late_sound
 
 FILE_COLUMNS = ["outcome", "duration_s"]
 CLIP_COLUMNS = ["track", "verdict", "reason", "duration_s"]
@@ -81,9 +82,10 @@ def warnings(stages: list[Stage], dataset: Dataset) -> Iterator[str]:
     waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
     if waiting:
         yield f"{waiting} kept clips are not encoded yet; run the build again"
-    sources = dataset.videos(["source", "audio_start_s"]).to_pylist()
-    if late := sum(late_sound(**row) is not None for row in sources):
-        yield f"{late} files have sound that begins late by its timestamps, which LatentSync's training ignores; repaired"
+    if dataset.index["source"] == "latentsync":
+        rows = dataset.videos(["source", "audio_start_s"]).to_pylist()
+        if late := sum(late_sound(**row) is not None for row in rows):
+            yield f"{late} files: sound that timestamps begin late, which LatentSync's training ignores, is repaired"
 
 
 SETTINGS = {

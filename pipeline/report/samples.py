@@ -13,7 +13,7 @@ EXAMPLES = 20
 """Faces in the contact sheet of a reason."""
 MAX_ROWS = 3000
 """Rows of the page's table."""
-COUNTS = ("num_faces",)
+COUNTS = ("num_faces", "annotated_faces")
 MAX_BORDERLINE = 1000
 """Rows among them that are taken for being near a limit."""
 
