@@ -61,7 +61,7 @@ def _copy(source: Path, target: Path, delay_s: Fraction = Fraction(0), seconds: 
         streams = [old.streams.video[0], old.streams.audio[0]]
         copies = {stream.index: new.add_stream_from_template(stream) for stream in streams}
         for packet in old.demux(streams):
-            if packet.dts is None or packet.dts * packet.time_base >= seconds:
+            if packet.dts is None or packet.pts is None or packet.dts * packet.time_base >= seconds:
                 continue
             if packet.stream.type == "audio":
                 packet.pts += int(delay_s / packet.time_base)
