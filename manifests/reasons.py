@@ -28,6 +28,7 @@ REASONS: dict[str, str] = {
     "face_scale_change": "the face changes size too much for one fixed-height crop",
     "pose_out_of_range": "the head is turned too far",
     "multiple_faces": "several people are in the shot and the speaker is not known",
+    "not_annotated": "the source's box shows another face of the picture",
     "identity_jump": "the person changes inside a shot",
     "no_speech": "nobody speaks, or this silent clip is above the target share",
     "off_screen_speaker": "there is speech but this mouth does not move",

@@ -84,6 +84,8 @@ SCORE_SCHEMA = pa.schema(
         pa.field("face_height_p95_px", pa.float32()),
         pa.field("height_ratio", pa.float32()),  # tallest box over shortest
         pa.field("num_faces", pa.int32()),  # people of similar size in the shot
+        # Faces seen together that the source's boxes mean; 0: they mean others; null: no box.
+        pa.field("annotated_faces", pa.int32()),
         pa.field("yaw_p95_deg", pa.float32()),
         pa.field("pitch_p95_deg", pa.float32()),
         *(

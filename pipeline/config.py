@@ -74,8 +74,9 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.crop.policy == "eyes" and self.faces.backend == "haar":
-            raise ValueError("crop.policy: `eyes` needs landmarks, which faces.backend=haar does not give; use yunet")
+        if self.crop.policy == "eyes" and self.faces.backend in ("haar", "annotated"):
+            what = f"which faces.backend={self.faces.backend} does not give; use yunet"
+            raise ValueError(f"crop.policy: `eyes` needs landmarks, {what}")
         if self.faces.stride > self.tracks.max_gap_frames + 1:
             raise ValueError(
                 "faces.stride: gaps between two looks would not be seen; at most tracks.max_gap_frames + 1"

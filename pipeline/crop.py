@@ -21,9 +21,10 @@ MAX_SUPERSAMPLING = 4
 class CropConfig:
     """How the crop follows the face."""
 
-    policy: Literal["per_frame", "centre", "highsync", "eyes", "static"] = "highsync"
+    policy: Literal["per_frame", "centre", "highsync", "eyes", "static", "whole"] = "highsync"
     """`per_frame`: the box of each frame, which leaks the mouth opening. The others fix the size over the clip and
-    hang it from the box `centre`, its top (`highsync`), the `eyes` (needs landmarks) or one place (`static`)."""
+    hang it from the box `centre`, its top (`highsync`), the `eyes` (needs landmarks) or one place (`static`).
+    `whole`: the picture as it is, for files that are crops already."""
     smooth_frames: float = 2.0
     """Standard deviation of the smoothing over time of what the crop hangs from, frames; 0 follows the detector."""
 
@@ -32,27 +33,33 @@ class CropConfig:
             raise ValueError("crop: smooth_frames must lie in [0, 25]")
 
 
-def crop_boxes(boxes: np.ndarray, landmarks: np.ndarray | None, config: CropConfig) -> np.ndarray:
+def crop_boxes(
+    boxes: np.ndarray, landmarks: np.ndarray | None, config: CropConfig, size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Return the rectangle to cut in each frame of a clip.
 
     Args:
         boxes: [T, 4] float32 x0, y0, x1, y1 of the face, source px.
         landmarks: [T, 5, 2] float32, source px, or None.
         config: the policy.
+        size: width and height of the picture; only `whole` needs it.
 
     Returns:
         [T, 4] float32 x0, y0, x1, y1, source px; it may reach outside the picture.
     """
+    if config.policy == "whole":
+        assert size is not None
+        return np.tile(np.array([0, 0, *size], np.float32), (len(boxes), 1))
     if config.policy == "per_frame":
         return _grow(boxes)
-    size = _fixed_size(boxes)
-    anchor = _anchor(boxes, landmarks, size, config.policy)
+    extent = _fixed_size(boxes)
+    anchor = _anchor(boxes, landmarks, extent, config.policy)
     if config.policy == "static":
         anchor = np.broadcast_to(np.median(anchor, axis=0), anchor.shape)
     elif config.smooth_frames > 0:
         anchor = gaussian_filter1d(anchor, config.smooth_frames, axis=0, mode="nearest")
-    corner = anchor - [size[0] / 2, 0]
-    return np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+    corner = anchor - [extent[0] / 2, 0]
+    return np.concatenate([corner, corner + extent], axis=1).astype(np.float32)
 
 
 def warp(rgb: np.ndarray, crop: np.ndarray, size: int) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 class FacesConfig:
     """Which detector looks, how often and how closely."""
 
-    backend: Literal["haar", "yunet", "retinaface"] = "haar"
+    backend: Literal["haar", "yunet", "retinaface", "annotated"] = "haar"
     """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.
-    `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs."""
+    `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs. `annotated`: none, the boxes of the source
+    are the faces (docs/sources.md), no landmarks."""
     stride: int = 5
     """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
     max_side_px: int = 640
@@ -39,7 +40,7 @@ class FacesConfig:
     @property
     def model_names(self) -> list[str]:
         """Registry names of the weights that the detector needs."""
-        return [] if self.backend == "haar" else [self.backend]
+        return [] if self.backend in ("haar", "annotated") else [self.backend]
 
 
 @dataclass(frozen=True, kw_only=True)

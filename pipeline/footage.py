@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import lip_crops, mouth, quality
+from .annotated import AnnotatedFace, AnnotatedLinker
 from .costs import Costs
 from .faces import Detections, FaceDetector, FacesConfig, detect_scaled
 from .identity import DissolveDetector
@@ -33,6 +34,8 @@ class Footage:
 
     Only the last few frames are held: as many as a gap, a batch of windows of the detector and a flash can span. At
     1920x1080 (6.2 MB a frame) that is 90 MB for the default settings, and 310 MB with `faces.batch` 8.
+
+    Where faces are `annotated`, those are the tracks and the detector is not asked; None: it is.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Footage:
         quality: QualityConfig,
         costs: Costs,
         lips: LipReader | None = None,
+        annotated: Sequence[AnnotatedFace] | None = None,
     ) -> None:
         self._detector = detector
         self._faces = faces
@@ -54,6 +58,7 @@ class Footage:
         self._cut_detector = CutDetector(scenes)
         self._dissolve_detector = DissolveDetector()
         self._tracks = tracks
+        self._annotated = annotated
         self._reach_back = tracks.max_gap_frames + 1 + (lip_crops.REACH if lips else 0)
         self.lips = lips
         """What a sync network sees of each track, where there is one."""
@@ -69,7 +74,7 @@ class Footage:
         """Take all frames; the first one has index `start_frame`."""
         # The linker calls back, so it lives no longer than this call: as a member it would make a cycle that keeps the
         # pictures of finished videos until the garbage collector happens to run (measured: 800 MB after 240 clips).
-        linker = Linker(self._tracks, self._faces.stride, self._detect, self._observe, self._faces.batch)
+        linker = self._make_linker()
         linker.start(start_frame)
         end = start_frame
         while (frame := self._pull(frames)) is not None:
@@ -105,7 +110,12 @@ class Footage:
         with self._costs.stage("decode"):
             return next(frames, None)
 
-    def _advance(self, linker: Linker, before: int, *, last: bool = False) -> None:
+    def _make_linker(self) -> Linker | AnnotatedLinker:
+        if self._annotated is not None:
+            return AnnotatedLinker(self._annotated, self._observe)
+        return Linker(self._tracks, self._faces.stride, self._detect, self._observe, self._faces.batch)
+
+    def _advance(self, linker: Linker | AnnotatedLinker, before: int, *, last: bool = False) -> None:
         with self._costs.stage("tracks"):
             linker.advance(before, set(self.cuts), last=last)
         if self.lips is not None:

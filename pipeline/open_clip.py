@@ -28,7 +28,8 @@ class OpenClip:
         """Why the clip has no arrays."""
         self.round_trip: Row | None = None
         """What the codec lost, of the first batch of a clip that is checked."""
-        self._crops = crop.crop_boxes(item.boxes, item.landmarks, config).astype("<f4")
+        size = (item.video.width, item.video.height)
+        self._crops = crop.crop_boxes(item.boxes, item.landmarks, config, size).astype("<f4")
         self._encoder = encoder
         self._batch: list[np.ndarray] = []
         self._encoded: list[dict[str, np.ndarray]] = []

@@ -10,6 +10,7 @@ from ..manifests.errors import MediaError
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from ..manifests.storage import digest
 from . import correlation, distances, measures, mouth, speech
+from .annotated import AnnotatedFace
 from .clips import Piece, cut_clips, shots_between
 from .config import Config
 from .costs import Costs
@@ -37,6 +38,8 @@ class ScoreItem:
     identity: str | None = None
     edge: str = "chunk"
     """What its ends inside the video are called: of a `chunk` of a long file, of an annotated `span`."""
+    faces: tuple[AnnotatedFace, ...] = ()
+    """What the source says of the faces; used by `faces.backend=annotated` alone."""
 
     @property
     def duration_s(self) -> float:
@@ -87,6 +90,7 @@ class Scorer:
             quality=config.quality,
             costs=costs,
             lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
+            annotated=item.faces if config.faces.backend == "annotated" else None,
         )
         frames = decode.frames(
             path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats
@@ -157,7 +161,7 @@ def place(item: ScoreItem, piece: Piece) -> Row:
     """Return the columns that say what a clip is and where it lies."""
     track = None if piece.track is None else piece.track.number
     return {
-        "clip_id": digest("clip", item.video_id, piece.start_frame, piece.num_frames, track)[:20],
+        "clip_id": digest("clip", item.video_id, piece.start_frame, piece.num_frames, track, *_boxes_of(item))[:20],
         "video_id": item.video_id,
         "path": item.path,
         "source": item.source,
@@ -172,3 +176,8 @@ def place(item: ScoreItem, piece: Piece) -> Row:
         "width": item.video.width,
         "height": item.video.height,
     }
+
+
+def _boxes_of(item: ScoreItem) -> list[str]:
+    """Return a hash of the annotated boxes: with other boxes it is another clip, though the file is the same."""
+    return [digest([(face.start_frame, face.boxes.tobytes().hex()) for face in item.faces])] if item.faces else []

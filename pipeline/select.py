@@ -30,6 +30,8 @@ class SelectConfig:
     """Largest nod of the head (95th percentile; needs landmarks)."""
     max_faces: int = 1
     """People of similar size in the shot; more, and the speaker is not known without a trusted sync network."""
+    min_annotated: int = 1
+    """1: where a source's box shows which of several faces it means, the others are dropped. 0: they are not."""
     min_sharpness: float = 15.0
     """Variance of the Laplacian of the face at 192 px."""
     min_brightness: float = 25.0
@@ -85,10 +87,20 @@ class Rule:
     """The setting of `SelectConfig` that holds the threshold."""
     side: Literal["min", "max", "max_either_way"]
     """`min`: smaller values fail. `max`: larger ones. `max_either_way`: those further from 0."""
-    clips: Literal["all", "speech", "silent", "synced"] = "all"
-    """Which clips it judges: all, those with speech, those without, or those with speech whose sync is to be judged."""
+    clips: Literal["all", "speech", "silent", "synced", "unnamed"] = "all"
+    """Which clips it judges: all, those with speech, those without, those with speech whose sync is to be judged, or
+    those whose face is not the one that a source's box means."""
     off_at_zero: bool = False
     """Whether a threshold of 0 switches the rule off."""
+
+    def measured(self, policy: str) -> str | None:
+        """Return the column that is judged; None where nothing is: all of a whole picture lies inside it."""
+        return None if policy == "whole" and self.reason == "face_out_of_frame" else measured(self.column, policy)
+
+
+def measured(column: str, policy: str) -> str:
+    """Return the column that a policy was measured in; a whole picture stands as still as the crop `static` does."""
+    return column.format(policy="static" if policy == "whole" else policy)
 
 
 RULES = (
@@ -99,7 +111,8 @@ RULES = (
     Rule(reason="face_out_of_frame", column="outside_share_{policy}", limit="max_outside_share", side="max"),
     Rule(reason="pose_out_of_range", column="yaw_p95_deg", limit="max_yaw_deg", side="max"),
     Rule(reason="pose_out_of_range", column="pitch_p95_deg", limit="max_pitch_deg", side="max"),
-    Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max"),
+    Rule(reason="not_annotated", column="annotated_faces", limit="min_annotated", side="min", off_at_zero=True),
+    Rule(reason="multiple_faces", column="num_faces", limit="max_faces", side="max", clips="unnamed"),
     Rule(reason="static_video", column="motion", limit="min_motion", side="min"),
     Rule(reason="low_visual_quality", column="sharpness", limit="min_sharpness", side="min"),
     Rule(reason="low_visual_quality", column="brightness", limit="min_brightness", side="min"),
@@ -143,6 +156,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
         "speech": has_face & ~silent,
         "silent": silent,
         "synced": has_face & ~silent & _judge_sync(scores, config),
+        "unnamed": has_face & ~(_numbers(scores, "annotated_faces") == 1),
     }
     failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
     for place in np.flatnonzero(~has_face):
@@ -163,7 +177,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
             scores, val_share=config.val_share, test_share=config.test_share, official=config.official_splits
         ),
         "crop_policy": [policy] * len(scores),
-        "leakage": scores[f"leakage_{policy}"],
+        "leakage": scores[measured("leakage_{policy}", policy)],
     }
     fields = [field for field in VERDICT_FIELDS if field.name in columns]
     return pa.table(
@@ -187,7 +201,10 @@ def _apply(
     threshold = float(getattr(config, rule.limit))
     if rule.off_at_zero and threshold == 0:
         return
-    values = _numbers(scores, rule.column.format(policy=policy))
+    column = rule.measured(policy)
+    if column is None:
+        return
+    values = _numbers(scores, column)
     sizes = np.abs(values) if rule.side == "max_either_way" else values
     beyond = sizes < threshold if rule.side == "min" else sizes > threshold
     for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false

@@ -177,6 +177,7 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "outside_share_highsync": 0.9,
         "yaw_p95_deg": 80.0,
         "pitch_p95_deg": 80.0,
+        "annotated_faces": 0,
         "num_faces": 3,
         "motion": 0.0,
         "sharpness": 1.0,
@@ -202,6 +203,15 @@ def test_rows_keep_their_order_and_do_not_touch_each_other():
     reasons = [None, "low_visual_quality", None, "multiple_faces", "multiple_faces"]
     assert [row["reason"] for row in rows] == reasons
     assert [len(row["failures"]) for row in rows] == [0, 1, 0, 1, 2]
+
+
+def test_of_several_faces_the_one_that_the_box_means_counts():
+    rows = [{"num_faces": 3, "annotated_faces": number} for number in (0, 1, 2, None)]
+    assert [row["reason"] for row in _judge(*rows)] == ["not_annotated", None, "multiple_faces", "multiple_faces"]
+    [other, alone] = _judge(
+        *({"annotated_faces": 0, "num_faces": n} for n in (2, 1)), config=SelectConfig(min_annotated=0)
+    )
+    assert (other["reason"], alone["reason"]) == ("multiple_faces", None)
 
 
 # --- no face, gaps

@@ -31,6 +31,7 @@ BODY = (
     "00000012 1 401.0 201.0 300.0 320.0\n\nCROP: 300 100 900 700\n"
 )
 REAL = ("celebvhq", "hdtf", "lrs2", "lrs3", "talkvid", "vfhq", "voxceleb2")
+PREPARED = ("highsync", "latentsync")
 
 
 def _write(root: Path, files: dict[str, str]) -> Path:
@@ -98,7 +99,7 @@ def test_a_source_states_all_that_a_user_needs(name: str):
 
 
 def test_each_source_has_a_reader_and_each_reader_a_source():
-    assert set(READERS) == set(sources()) == {"demo", "folder", *REAL}
+    assert set(READERS) == set(sources()) == {"demo", "folder", *PREPARED, *REAL}
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -589,3 +590,8 @@ def test_the_command_and_a_build_say_the_same_of_nothing(tmp_path: Path):
         assert line.strip() in done.stderr
         assert line.strip() in shown.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_real_datasets_use_the_real_networks_unless_another_preset_is_named():
+    presets = {name: source.preset for name, source in sources().items()}
+    assert presets == {**dict.fromkeys((*PREPARED, *REAL), "highsync"), "demo": "embedded", "folder": "cpu"}

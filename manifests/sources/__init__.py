@@ -11,6 +11,8 @@ from .annotations import Box, SourceVideo, Span
 from .celebvhq import list_celebvhq
 from .folder import list_folder
 from .hdtf import list_hdtf
+from .highsync import list_highsync
+from .latentsync import list_latentsync
 from .lrs import list_lrs2, list_lrs3
 from .talkvid import list_talkvid
 from .vfhq import list_vfhq
@@ -24,6 +26,8 @@ READERS: Mapping[str, Reader] = {
     "demo": list_folder,
     "folder": list_folder,
     "hdtf": list_hdtf,
+    "highsync": list_highsync,
+    "latentsync": list_latentsync,
     "lrs2": list_lrs2,
     "lrs3": list_lrs3,
     "talkvid": list_talkvid,

@@ -61,6 +61,9 @@ class Span:
     """Not included; None: the end of the file."""
     box: Box | None = None
     """The face or crop for the whole stretch, where the file shows the original picture."""
+    boxes: bytes = b""
+    """float32 [N, 5], the face in single frames where the source has them: seconds from `start_s` to the middle of the
+    frame, ascending, and x0, y0, x1, y1 in the picture of `box`. Bytes, for there are hundreds of rows a clip."""
     identity: str | None = None
     transcript: str | None = None
     """What is said in the stretch."""

@@ -56,7 +56,7 @@ def match(
             files.retire(clip.cut_stems, f"is cut from {full}, which is used")
         elif cut is not None:
             if cut not in used:  # a name that drops the person or the frames may stand for several clips
-                _add(used, cut, clip, replace(clip.span, start_s=Span.start_s, end_s=None, box=None))
+                _add(used, cut, clip, replace(clip.span, start_s=Span.start_s, end_s=None, box=None, boxes=b""))
         else:
             missing.setdefault(clip.video, []).append(clip)
     yield from used.values()

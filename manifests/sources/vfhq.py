@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from .annotations import COLUMN, Box, SourceVideo, Span, UnreadableError, box, frame_rate, number, read_lines, refuse
 from .folder import list_media, walk
 from .matching import AnnotatedClip, match
@@ -126,6 +128,7 @@ def _clip(root: Path, note: str) -> tuple[AnnotatedClip, tuple[str, ...]]:
         start_s=(start + 1) / body.fps,
         end_s=end / body.fps,
         box=body.crop,
+        boxes=_face_boxes(body, body.fps, start, end),
         identity=video,
     )
     is_test = os.path.basename(os.path.dirname(note)).lower().endswith("test")
@@ -143,6 +146,15 @@ def _clip(root: Path, note: str) -> tuple[AnnotatedClip, tuple[str, ...]]:
         split="test" if is_test else None,
     )
     return clip, body.faults
+
+
+def _face_boxes(body: Body, fps: Fraction, start: int, end: int) -> bytes:
+    """Return the faces of the rows as a span holds them; rows whose numbers are not those of the clip tell no time."""
+    rows = sorted((row for row in body.rows if start <= row.frame <= end), key=lambda row: row.frame)
+    if body.crop is None or len({row.frame for row in rows}) < len(body.rows):
+        return b""
+    times_s = [float((row.frame + Fraction(1, 2) - start - 1) / fps) for row in rows]
+    return np.array([(time_s, *row.corners) for time_s, row in zip(times_s, rows, strict=True)], "<f4").tobytes()
 
 
 def _by_name(path: str) -> SourceVideo | None:

@@ -15,6 +15,7 @@ from av.packet import Packet
 from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from .container import StreamReader
 from .deadline import DecodeDeadline
+from .image_folder import sound_of
 from .resample import Resampler
 
 PREROLL_S = 1
@@ -44,7 +45,7 @@ def read(
     """
     if not 0 <= start_frame < end_frame:
         raise ValueError(f"frames {start_frame} to {end_frame} are no range")
-    with deadline or nullcontext(), StreamReader(path, "audio") as reader:
+    with deadline or nullcontext(), StreamReader(sound_of(path), "audio") as reader:
         mix = _Mix(start_frame, end_frame)
         for position, frame in _Sound(reader, video).frames(Fraction(start_frame, FRAME_RATE)):
             if position > (Fraction(end_frame, FRAME_RATE) + OVERRUN_S) * frame.sample_rate:

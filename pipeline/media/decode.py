@@ -9,7 +9,7 @@ from typing import Literal
 
 from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
-from . import pyav_backend
+from . import image_folder, pyav_backend
 from .deadline import DecodeDeadline
 from .prefetch import prefetch
 from .slots import DecodeStats, Frame
@@ -90,7 +90,7 @@ def _checked(
     if not slots:
         return
     num_shown = 0
-    for frame in _backend(config).frames(path, video, slots, guard, stats):
+    for frame in _backend(path, config).frames(path, video, slots, guard, stats):
         num_shown += 1
         yield frame
     counts = f"{stats.num_decoded} decoded, {stats.num_errors} packets refused, {stats.num_damaged} damaged"
@@ -100,7 +100,9 @@ def _checked(
         raise MediaError("frame_count_mismatch", f"{stats.num_missing} of {len(slots)} frames are missing ({counts})")
 
 
-def _backend(config: DecodeConfig) -> ModuleType:
+def _backend(path: Path, config: DecodeConfig) -> ModuleType:
+    if path.is_dir():
+        return image_folder
     if config.backend == "decord":
         from . import decord_backend  # noqa: PLC0415  decord starts libraries of its own, so only who asks for it pays
 

@@ -24,6 +24,10 @@ def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
         device, dtype = place(models)
         weights = require("retinaface", models)
         return RetinaFaceDetector(weights, min_score=faces.min_score, device=device, dtype=dtype)
+    if faces.backend == "annotated":
+        from ..annotated import NoDetector  # noqa: PLC0415
+
+        return NoDetector()
     from .haar import HaarDetector  # noqa: PLC0415
 
     return HaarDetector()

@@ -46,7 +46,12 @@ class ClipColumns:
         return self._table.num_rows
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a number column, [N]; NaN where nothing was measured. float32 stays float32, as in `select`."""
+        """Return a number column, [N]; NaN where nothing was measured, also where the dataset is older than the column.
+
+        float32 stays float32, as in `select`.
+        """
+        if name not in self.names:
+            return np.full(len(self), np.nan)
         column = self._table[name]
         return (column if column.type == pa.float32() else column.cast(pa.float64())).to_numpy()
 

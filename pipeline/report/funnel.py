@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests.dataset import Dataset
+from ...manifests.sources.latentsync import late_sound
 
 FILE_COLUMNS = ["outcome", "duration_s"]
 CLIP_COLUMNS = ["track", "verdict", "reason", "duration_s"]
@@ -82,6 +83,10 @@ def warnings(stages: list[Stage], dataset: Dataset) -> Iterator[str]:
     if waiting:
         how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
         yield f"{waiting} kept clips are not encoded yet; {how} build again"
+    if dataset.index["source"] == "latentsync":
+        rows = dataset.videos(["source", "audio_start_s"]).to_pylist()
+        if late := sum(late_sound(**row) is not None for row in rows):
+            yield f"{late} files: sound that timestamps begin late, which LatentSync's training ignores, is repaired"
 
 
 SETTINGS = {
@@ -91,6 +96,7 @@ SETTINGS = {
     "face_out_of_frame": "select.max_outside_share",
     "face_scale_change": "select.max_height_ratio",
     "multiple_faces": "select.max_faces",
+    "not_annotated": "select.min_annotated",
     "pose_out_of_range": "select.max_yaw_deg",
     "low_visual_quality": "select.min_sharpness",
     "no_speech": "select.min_speech_share",

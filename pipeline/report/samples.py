@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..select import RULES
+from ..select import RULES, measured
 from .clip_columns import ClipColumns
 from .what_if import WhatIf
 
@@ -13,7 +13,7 @@ EXAMPLES = 20
 """Faces in the contact sheet of a reason."""
 MAX_ROWS = 3000
 """Rows of the page's table."""
-COUNTS = ("num_faces",)
+COUNTS = ("num_faces", "annotated_faces")
 MAX_BORDERLINE = 1000
 """Rows among them that are taken for being near a limit."""
 
@@ -96,5 +96,5 @@ def caption(row: dict[str, Any], near_rule: int, what_if: WhatIf) -> str:
     if near_rule < 0:
         return ""
     rule = RULES[near_rule]
-    value = row[rule.column.format(policy=row["crop_policy"])]
+    value = row[measured(rule.column, row["crop_policy"])]
     return f"{rule.limit} {value:.3g} / {what_if.threshold(rule):.3g}"

@@ -86,8 +86,11 @@ def _tell_measures(row: dict[str, Any]) -> Iterator[str]:
     if row["yaw_p95_deg"] is not None:
         yield f"  pose   yaw {row['yaw_p95_deg']:.0f}, pitch {row['pitch_p95_deg']:.0f} degrees (95th percentile)"
     policy = row["crop_policy"]
-    measures = [f"leakage {_number(row['leakage'])}", f"jitter {_number(row[f'crop_jitter_{policy}'])}"]
-    yield f"  crop   {policy}: {', '.join(measures)}, {100 * row[f'outside_share_{policy}']:.0f} % outside the picture"
+    jitter, outside = (
+        (0.0, 0.0) if policy == "whole" else (row[f"crop_jitter_{policy}"], row[f"outside_share_{policy}"])
+    )
+    measures = [f"leakage {_number(row['leakage'])}", f"jitter {_number(jitter)}"]
+    yield f"  crop   {policy}: {', '.join(measures)}, {100 * outside:.0f} % outside the picture"
     light = f"brightness {row['brightness']:.0f}, contrast {row['contrast']:.0f}"
     yield f"  look   sharpness {row['sharpness']:.0f}, {light}, motion {row['motion']:.2f}"
     heard = f"speech in {100 * row['speech_share']:.0f} %, {row['loudness_db']:.0f} dB"

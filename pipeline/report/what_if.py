@@ -47,6 +47,7 @@ class WhatIf:
             "speech": clips.has_face & ~silent,
             "silent": silent,
             "synced": clips.has_face & ~silent & self._judge_sync(),
+            "unnamed": clips.has_face & ~(clips.numbers("annotated_faces") == 1),
         }
         self.sizes = {rule: self._size(rule, policy) for rule in RULES}
         self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}
@@ -97,7 +98,10 @@ class WhatIf:
         return np.full(len(self._clips), self._limits.sync_rules == "always")
 
     def _size(self, rule: Rule, policy: str) -> np.ndarray:
-        values = self._clips.numbers(rule.column.format(policy=policy))
+        column = rule.measured(policy)
+        if column is None:
+            return np.full(len(self._clips), np.nan)
+        values = self._clips.numbers(column)
         return np.abs(values) if rule.side == "max_either_way" else values
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...manifests.errors import DatasetError
 from ...manifests.forgotten import Forgotten
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
+from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
@@ -24,7 +26,7 @@ from .finalize import Result, tables_are_whole, write_dataset
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
-from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, check_root, list_inputs, score_items
+from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
@@ -90,12 +92,11 @@ class Build:
 
     def _run(self) -> Outcome:
         request, config = self._request, self._config
-        if request.source.needs_input:
-            check_root(request.source, request.root)
+        inputs = self._list() if request.source.needs_input else []  # a source that is not there is told before models
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
-        if request.source.name == "demo":
+        if not request.source.needs_input:
             make_demo(request.root)
-        inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
+            inputs = self._list()
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
         finish_forgetting(self._dataset)
@@ -131,6 +132,10 @@ class Build:
             encoded=encoded,
         )
         return Outcome(num_units=self._num_units, finalized=self._finalize(result))
+
+    def _list(self) -> list[Item]:
+        request = self._request
+        return list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
 
     def _phase(
         self, phase: Phase, items: Sequence[Item], fingerprint: str, *, most: float, weight: str = "seconds"
@@ -214,7 +219,14 @@ def check(item: Item, receipt: dict, config: Config) -> dict:
     """Return what is known of an input before anything is decoded."""
     if item["refused"] is not None:
         return item["refused"]
-    return place_spans(refuse_early(receipt, config), item["spans"], check_boxes=config.run.check_boxes)
+    placed = place_spans(
+        refuse_early(receipt, config),
+        item["spans"],
+        check_boxes=config.run.check_boxes,
+        need_boxes=config.faces.backend == "annotated",
+    )
+    late = late_sound(item["source"], Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
+    return placed if late is None else {**placed, "note": "; ".join(filter(None, (placed.get("note"), late)))}
 
 
 def refuse_early(receipt: dict, config: Config) -> dict:

@@ -72,7 +72,11 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     `scores_file` and `scores_row` say where a row lies. What a source says is that of today: files may be renamed.
     """
     today = {item["video_id"] for item in items}
-    tables = [_with_place(dataset, file["path"]) for file in ledger.files([item["id"] for item in items])]
+    receipts: dict[str, list[Receipt]] = {}
+    for item in (item["id"] for item in items):
+        if (file := ledger.file_of(item)) is not None:
+            receipts.setdefault(file["path"], []).append(ledger.receipts[item])
+    tables = [_rows_of(dataset, path, receipts[path]) for path in sorted(receipts)]
     empty = _with_columns(SCORE_SCHEMA.empty_table(), "", 0)
     table = pa.concat_tables(tables) if tables else empty
     table = table.filter(pc.field("video_id").isin(pa.array(list(today), pa.string())))
@@ -80,6 +84,14 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     table = annotate(table, items)
     keys = [(name, "ascending") for name in ("path", "start_frame", "track", "clip_id")]
     return table.sort_by(keys)
+
+
+def _rows_of(dataset: Path, path: str, receipts: Sequence[Receipt]) -> pa.Table:
+    """Return the rows that a file holds of these items; one that was restored does not tell them apart: all of them."""
+    table = _with_place(dataset, path)
+    if any("first_row" not in receipt for receipt in receipts):
+        return table
+    return pa.concat_tables([table.slice(receipt["first_row"], receipt["num_clips"]) for receipt in receipts])
 
 
 def _first_of_each(ids: Sequence[str]) -> Iterator[int]:

@@ -11,6 +11,8 @@ from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
+from ..media import image_folder
+from .boxes import annotated_faces, key_of
 from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
 
@@ -88,6 +90,8 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
 
 def _facts(path: Path) -> tuple[int, int]:
     try:
+        if path.is_dir():
+            return image_folder.facts(path)
         facts = path.stat()
     except OSError:
         return 0, 0  # the probe will say `unavailable`
@@ -114,15 +118,19 @@ def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterat
     is_span = not is_whole and merge(annotations) != [(0, video.num_frames)]
     for first, last in merge(annotations) if is_span else [(0, video.num_frames)]:
         for start, end in chunks(video, config.run.chunk_s, first, last):
+            inside = [a for a in annotations if a["start_frame"] < end and start < a["end_frame"]]
+            faces = annotated_faces(inside) if config.faces.backend == "annotated" else []
+            stretch = stretch_id(receipts[0]["video_id"], start, end if is_span else None)
             yield {
-                "id": stretch_id(receipts[0]["video_id"], start, end if is_span else None),
+                "id": f"{stretch}-{key_of(faces)}" if faces else stretch,
                 "video_id": receipts[0]["video_id"],
                 "path": source["path"],
                 "source": source["source"],
                 "identity": source["identity"],
                 "youtube_id": source["youtube_id"],
                 "official_split": source["official_split"],
-                "annotations": [a for a in annotations if a["start_frame"] < end and start < a["end_frame"]],
+                "annotations": inside,
+                "faces": faces,
                 "is_span": is_span,
                 "video": receipts[0]["video"],
                 "start_frame": start,

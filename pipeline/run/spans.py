@@ -9,14 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 from ...manifests.records import FRAME_RATE, Video, unpack
-from ...manifests.sources.annotations import Box, Span
+from ...manifests.sources.annotations import Span
+from .boxes import pack_boxes, place_boxes
+from .claims import Claim, find_claims
 from .units import Item
 
 Annotation = dict[str, Any]
-"""`name`, `identity`, `transcript`, `language`, `start_frame`, `end_frame`, and `box` in px of the file or None."""
+"""`name`, `identity`, `transcript`, `language`, `start_frame`, `end_frame`, and in px of the file `box` and `boxes` of
+the single frames, or None."""
 WHOLE_SHARE = 0.9
 """A clip that covers this much of an annotated stretch has its whole transcript; guard frames are left out of it."""
-COLUMNS = ("annotation", "transcript", "language")
+COLUMNS = ("annotation", "transcript", "language", "annotated_faces")
+NO_BOX = "faces.backend=annotated needs one, every other backend finds faces itself"
 
 
 def pack_span(span: Span) -> Item:
@@ -24,8 +28,7 @@ def pack_span(span: Span) -> Item:
     names = ("name", "where", "identity", "transcript", "language")
     packed: Item = {name: getattr(span, name) for name in names}
     packed |= {"start_s": str(span.start_s), "end_s": None if span.end_s is None else str(span.end_s)}
-    packed["box"] = None if span.box is None else [list(span.box.corners), span.box.width, span.box.height]
-    return packed
+    return packed | pack_boxes(span)
 
 
 def frame_at(time_s: Fraction) -> int:
@@ -33,18 +36,20 @@ def frame_at(time_s: Fraction) -> int:
     return math.ceil(time_s * FRAME_RATE - Fraction(1, 2))
 
 
-def place_spans(receipt: Item, spans: Sequence[Item], *, check_boxes: bool) -> Item:
+def place_spans(receipt: Item, spans: Sequence[Item], *, check_boxes: bool, need_boxes: bool = False) -> Item:
     """Add to a probe's receipt which stretches of the file its source annotates.
 
     A span behind the end of the file, or whose box was made for a picture of another shape, is left out and told in
-    `note`; when none is left, the file's outcome is the reason of the first.
+    `note`; when none is left, the file's outcome is the reason of the first. With `need_boxes` so is one without a box.
     """
+    if receipt["outcome"] == "ok" and need_boxes and not spans:
+        return {**receipt, "outcome": "annotation_missing", "detail": f"no box; {NO_BOX}"}
     if receipt["outcome"] != "ok" or not spans:
         return receipt
     video = unpack(dict(receipt["video"]))
     placed, refused = [], []
     for span in spans:
-        found = _place(span, video, check_boxes=check_boxes)
+        found = _place(span, video, check_boxes=check_boxes, need_boxes=need_boxes)
         (refused if isinstance(found, tuple) else placed).append(found)
     if not refused:
         return {**receipt, "annotations": placed}
@@ -55,7 +60,7 @@ def place_spans(receipt: Item, spans: Sequence[Item], *, check_boxes: bool) -> I
     return {**receipt, "annotations": placed, "note": note}
 
 
-def _place(span: Item, video: Video, *, check_boxes: bool) -> Annotation | tuple[str, str]:
+def _place(span: Item, video: Video, *, check_boxes: bool, need_boxes: bool) -> Annotation | tuple[str, str]:
     start_s, end_s = Fraction(span["start_s"]), None if span["end_s"] is None else Fraction(span["end_s"])
     start = max(0, frame_at(start_s))
     end = video.num_frames if end_s is None else min(video.num_frames, frame_at(end_s))
@@ -64,16 +69,16 @@ def _place(span: Item, video: Video, *, check_boxes: bool) -> Annotation | tuple
             "truncated",
             f"{span['where']}: from {float(start_s):.2f} s, the file has {float(video.duration_s):.2f} s",
         )
-    box = None
-    if span["box"] is not None:
-        corners, width, height = span["box"]
-        box = Box(corners=tuple(corners), width=width, height=height).scaled(video.width, video.height)
-        if box is None and check_boxes:
-            made_for = f"{f'{width:g}' if width else '?'}x{height:g}"
-            detail = f"{span['where']}: for {made_for}, the file is {video.width}x{video.height}"
-            return "bbox_resolution_mismatch", detail
+    placed = None if span["box"] is None else place_boxes(span, video, start, end)
+    if span["box"] is not None and placed is None and check_boxes:
+        _, width, height = span["box"]
+        made_for = f"{f'{width:g}' if width else '?'}x{height:g}"
+        detail = f"{span['where']}: for {made_for}, the file is {video.width}x{video.height}"
+        return "bbox_resolution_mismatch", detail
+    if placed is None and need_boxes:
+        return "annotation_missing", f"{span['where']}: no box that fits the file; {NO_BOX}"
     about = {name: span[name] for name in ("name", "identity", "transcript", "language")}
-    return {**about, "start_frame": start, "end_frame": end, "box": box and list(box)}
+    return {**about, "start_frame": start, "end_frame": end, **(placed or {"box": None, "boxes": None})}
 
 
 def stretch_id(video_id: str, start: int, end: int | None) -> str:
@@ -100,7 +105,10 @@ def annotate(clips: pa.Table, stretches: Sequence[Item]) -> pa.Table:
         annotations[item["video_id"]] += item["annotations"]
     rows = clips.select(["video_id", "start_frame", "num_frames"]).to_pylist()
     columns = ("path", "source", "identity", "youtube_id", "official_split", *COLUMNS)
-    values: list[Mapping[str, Any]] = [_today(row, of_video[row["video_id"]], annotations) for row in rows]
+    claims = find_claims(clips, annotations)
+    values: list[Mapping[str, Any]] = [
+        _today(row, of_video[row["video_id"]], annotations, claims.get(place)) for place, row in enumerate(rows)
+    ]
     for name in columns:
         place = clips.schema.get_field_index(name)
         field = clips.schema.field(name)
@@ -108,13 +116,14 @@ def annotate(clips: pa.Table, stretches: Sequence[Item]) -> pa.Table:
     return clips
 
 
-def _today(row: Item, item: Item, annotations: Mapping[str, list[Annotation]]) -> Item:
+def _today(row: Item, item: Item, annotations: Mapping[str, list[Annotation]], claim: Claim | None) -> Item:
     found: Item = {name: item[name] for name in ("path", "source", "identity", "youtube_id", "official_split")}
-    found |= dict.fromkeys(COLUMNS)
+    found |= dict.fromkeys(COLUMNS) | {"annotated_faces": claim and claim.num_faces}
     start, end = row["start_frame"], row["start_frame"] + row["num_frames"]
     shared = [
         (min(end, a["end_frame"]) - max(start, a["start_frame"]), -place)
         for place, a in enumerate(annotations[item["video_id"]])
+        if claim is None or claim.annotation in (None, place)
     ]
     if not shared or max(shared)[0] <= 0:
         return found

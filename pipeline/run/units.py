@@ -14,6 +14,7 @@ from ...manifests.records import unpack
 from ...manifests.storage import digest
 from ..kept_clip import EncodeItem
 from ..score import ScoreItem
+from .boxes import unpack_face
 
 Phase = Literal["probe", "score", "encode"]
 Item = dict[str, Any]
@@ -81,6 +82,7 @@ def score_item(item: Item) -> ScoreItem:
         start_frame=item["start_frame"],
         end_frame=item["end_frame"],
         edge="span" if item["is_span"] else "chunk",
+        faces=tuple(unpack_face(face) for face in item["faces"]),
     )
 
 

@@ -24,6 +24,7 @@ from ...manifests.storage import atomic_path, sha256_file
 from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
+from ..media import image_folder
 from ..media.probe import probe
 from ..networks import Networks
 from ..score import Scorer
@@ -115,6 +116,9 @@ class Worker:
             path = self._root / item["path"]
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
+                    if path.is_dir():
+                        video_id, video = image_folder.sha256(path), pack(image_folder.probe(path))
+                        return {"video_id": video_id, "outcome": "ok", "video": video}
                     video_id = sha256_file(path)
                     if forgotten.holds("video_id", video_id):
                         return {"outcome": FORGOTTEN}
@@ -137,8 +141,9 @@ class Worker:
             stretch = score_item(item)
             with self._beat.deadline(item["timeout_s"]) as deadline:
                 scored = scorer.score(stretch, self._root, costs, deadline)
+            place = {"first_row": len(rows), "num_clips": len(scored.rows)}
             rows.extend(scored.rows)
-            return {**scored.receipt, "num_clips": len(scored.rows)}
+            return {**scored.receipt, **place}
 
         receipts = {item["id"]: self._guarded(item, one) for item in unit.items}
         table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
