@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import building, curating, exporting, fetching, inspecting, maintaining, models, training
+from .commands import ablating, building, curating, exporting, fetching, inspecting, maintaining, models, training
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -26,6 +26,7 @@ app.add_typer(inspecting.app)
 app.add_typer(maintaining.app)
 app.add_typer(training.app)
 app.add_typer(exporting.app)
+app.add_typer(ablating.app, name="ablate", no_args_is_help=True)
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 

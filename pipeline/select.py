@@ -137,13 +137,14 @@ RULES = (
 """In the order in which a person would look: what cannot be used at all first, what is out of sync last."""
 
 
-def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
+def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str | None = None) -> pa.Table:
     """Judge every candidate clip.
 
     Args:
         scores: rows of `SCORE_SCHEMA`, whatever their order.
         config: the limits.
         policy: the crop policy that the clips will be cut with.
+        judged_as: the crop policy whose limits decide, where that is another one.
 
     Returns:
         A table in the order of `scores` with `verdict`, `reason`, `value`, `threshold`, `failures`, `clip_class`,
@@ -162,7 +163,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str) -> pa.Table:
     for place in np.flatnonzero(~has_face):
         failures[place].append(_failure("no_face", 0.0, 1.0))
     for rule in RULES:
-        _apply(rule, scores, config, policy, kinds[rule.clips], failures)
+        _apply(rule, scores, config, judged_as or policy, kinds[rule.clips], failures)
     _mark_gaps(scores, failures)
     _limit_silent(scores, config, silent, failures)
     first = [found[0] if found else None for found in failures]

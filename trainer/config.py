@@ -77,6 +77,12 @@ class RunConfig:
     """Steps between two lines of `metrics.jsonl`."""
     validate_every: int = 500
     """Steps between two looks at the held-out samples; 0: only at the end."""
+    sample_every: int = 0
+    """Steps between two films of generated held-out clips, in `samples` of the run; 0: none."""
+    sample_clips: int = 4
+    """Clips of such a film, three seconds of each."""
+    sample_steps: int = 20
+    """Denoising steps of such a film."""
     save_every: int = 500
     """Steps between two checkpoints."""
     keep_last: int = 3
@@ -95,8 +101,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.log_every, self.save_every, self.keep_last, self.max_non_finite) < 1:
             raise ValueError("run: steps, log_every, save_every, keep_last and max_non_finite must be 1 or more")
-        if min(self.batch_size, self.validate_every, self.keep_every, self.peak_tflops) < 0:
-            raise ValueError("run: batch_size, validate_every, keep_every and peak_tflops must not be negative")
+        if min(self.sample_clips, self.sample_steps) < 1:
+            raise ValueError("run: sample_clips and sample_steps must be 1 or more; sample_every=0 makes no films")
+        numbers = (self.batch_size, self.validate_every, self.sample_every, self.keep_every, self.peak_tflops)
+        if min(numbers) < 0:
+            raise ValueError(
+                "run: batch_size, validate_every, sample_every, keep_every and peak_tflops must not be negative"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -23,6 +25,9 @@ from .recipes.recipe import Recipe, Schedule
 from .validation import Judgement, judge
 from .watch import Watch
 from .world import World
+
+if TYPE_CHECKING:
+    from .evaluate import Films
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +125,8 @@ class Training:
                     )
                 if config.validate_every and step % config.validate_every == 0 and step < config.steps:
                     self._judge(metrics)
+                if config.sample_every and step % config.sample_every == 0:
+                    self._film()
         return self._judge(metrics)
 
     def _count_flops(self) -> int:
@@ -215,10 +222,7 @@ class Training:
         self.world.wait()
         found = None
         if self.validation is not None and self.world.is_main:
-            self.network.eval()
-            if self.average is not None:
-                self.average.swap()
-            with self._autocast():
+            with self._shipped(), self._autocast():
                 found = judge(
                     self.network,
                     self.recipe,
@@ -228,13 +232,38 @@ class Training:
                     batch_size=self.state.batch_size // self.world.size,
                     device=self.world.device,
                 )
-            if self.average is not None:
-                self.average.swap()
-            self.network.train()
             if metrics is not None:
                 metrics.write(self.state.step, found.values())
         self.world.wait()
         return found
+
+    def _film(self) -> None:
+        """Film held-out clips with the averaged weights, in the main process alone."""
+        self.world.wait()
+        if self.world.is_main:
+            with self._shipped(), self._autocast():
+                made = self._films.sample(self.network)
+            self._films.write(made, self.state.step)
+        self.world.wait()
+
+    @cached_property
+    def _films(self) -> "Films":
+        from .evaluate import Films  # noqa: PLC0415 - decoders and video, for runs that film alone
+
+        run = self.config.run
+        number = {"num_clips": run.sample_clips, "num_steps": run.sample_steps}
+        return Films(self.run_folder, self.config.data, self.recipe, **number)
+
+    @contextmanager
+    def _shipped(self) -> Iterator[None]:
+        """Have the network as it would be shipped: its averaged weights, in evaluation mode."""
+        self.network.eval()
+        if self.average is not None:
+            self.average.swap()
+        yield
+        if self.average is not None:
+            self.average.swap()
+        self.network.train()
 
 
 def _parallel(network: torch.nn.Module, world: World) -> DistributedDataParallel | None:

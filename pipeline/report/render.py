@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,29 @@ def page(name: str, facts: dict[str, Any], payload: dict[str, Any], files: list[
         payload: the clips, as `clip_payload` returns them.
         files: rows of `videos.parquet`.
     """
-    scripts = [(FOLDER / script).read_text(encoding="utf-8") for script in SCRIPTS]
+    return whole_page(
+        "index.html.j2",
+        scripts=SCRIPTS,
+        styles=STYLES,
+        name=name,
+        facts=facts,
+        files=files,
+        clips=payload,
+        explain=lambda reason: REASONS.get(reason, "kept clips, those nearest to a limit first"),
+    )
+
+
+def whole_page(template: str, *, scripts: Sequence[str], styles: Sequence[str], **values: object) -> str:
+    """Fill a template, with the files of scripts and styles inside the page and nothing allowed to run but those."""
+    programs = [(FOLDER / script).read_text(encoding="utf-8") for script in scripts]
     return (
         _environment(autoescape=True)
-        .get_template("index.html.j2")
+        .get_template(template)
         .render(
-            name=name,
-            facts=facts,
-            files=files,
-            clips=payload,
-            explain=lambda reason: REASONS.get(reason, "kept clips, those nearest to a limit first"),
-            policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-            scripts=scripts,
-            styles=[(FOLDER / style).read_text(encoding="utf-8") for style in STYLES],
+            **values,
+            policy=" ".join(f"'sha256-{_sha256(program)}'" for program in programs),
+            scripts=programs,
+            styles=[(FOLDER / style).read_text(encoding="utf-8") for style in styles],
         )
     )
 

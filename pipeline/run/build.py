@@ -59,6 +59,8 @@ class Request:
     shard: tuple[int, int] | None = None
     only: frozenset[str] | None = None
     """Only the files with these paths."""
+    judged_as: str | None = None
+    """Crop policy that decides which clips are kept, where they are cut with another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,8 @@ class Build:
         return self._pool
 
     def _select(self, scores: pa.Table) -> pa.Table:
-        verdicts = select(scores, self._config.select, self._config.crop.policy)
+        policy = self._config.crop.policy
+        verdicts = select(scores, self._config.select, policy, self._request.judged_as)
         for name in verdicts.column_names:
             scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
         return scores

@@ -1,0 +1,132 @@
+"""What the sound is worth to the networks of an ablation: gaps by noise level, with intervals over clips and seeds."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..manifests.errors import DatasetError
+from .validation import LEVELS, Pair, interval
+
+Gaps = Mapping[tuple[int, str], float]
+"""Mean gap of the samples of a clip under a seed, by both."""
+BANDS = ("all", *range(LEVELS))
+"""Noise levels that are told apart, and all of them together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What an arm differs in from the others, its seed apart."""
+
+    policy: str
+    masked: bool
+    """Whether temporal attention sees the mouth's region alone."""
+
+    def __str__(self) -> str:
+        return f"{self.policy}, {'masked' if self.masked else 'unmasked'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmPairs:
+    """The losses of an arm."""
+
+    condition: Condition
+    seed: int
+    pairs: Sequence[Pair]
+
+
+def summarise_arms(arms: Sequence[ArmPairs]) -> dict[str, Any]:
+    """Average arms over seeds, and compare them pair by pair: the same clip, window, noise and seed.
+
+    Returns:
+        `arms`: for each condition its loss and its gap by noise level. `differences`: gaps of one condition less those
+        of another; policies with the first one, and masked with unmasked. As JSON values.
+
+    Raises:
+        DatasetError: two arms were not judged on the same samples.
+    """
+    check_same_samples(arms)
+    by_condition: dict[Condition, list[ArmPairs]] = defaultdict(list)
+    for arm in arms:
+        by_condition[arm.condition].append(arm)
+    tables = {condition: {band: gaps(found, band) for band in BANDS} for condition, found in by_condition.items()}
+    return {
+        "arms": [
+            {**_named(condition), "loss": _loss(by_condition[condition]), "gap": _estimates(table)}
+            for condition, table in tables.items()
+        ],
+        "differences": [
+            {"of": _named(one), "from": _named(other), "gap": _estimates(_subtract(tables[one], tables[other]))}
+            for one, other in _comparisons(list(tables))
+        ],
+    }
+
+
+def check_same_samples(arms: Sequence[ArmPairs]) -> None:
+    """Raise `DatasetError` unless all arms were judged on the same samples in the same order."""
+    judged = [[(pair.clip_id, pair.level, pair.swapped is None) for pair in arm.pairs] for arm in arms]
+    for arm, found in zip(arms, judged, strict=True):
+        if found != judged[0]:
+            raise DatasetError(
+                f"{arm.condition}, seed {arm.seed}: was judged on other samples than {arms[0].condition}; "
+                "name another --output folder"
+            )
+
+
+def gaps(arms: Sequence[ArmPairs], band: str | int) -> Gaps:
+    """Return the mean gap of every clip under every seed, of samples of one noise level or of all."""
+    found: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for arm in arms:
+        for pair in arm.pairs:
+            if pair.swapped is not None and band in ("all", pair.level):
+                found[arm.seed, pair.clip_id].append(pair.swapped - pair.own)
+    return {place: float(np.mean(values)) for place, values in found.items()}
+
+
+def estimate(found: Gaps) -> dict[str, Any] | None:
+    """Return the mean over clips and seeds, and a 95 % interval over either, the other averaged first.
+
+    `over_clips` says what other clips would change, `over_seeds` what other trainings would; None for fewer than two.
+    """
+    if not found:
+        return None
+    return {
+        "mean": float(np.mean(list(found.values()))),
+        "over_clips": _interval(found, 1),
+        "over_seeds": _interval(found, 0),
+        "num_clips": len({clip for _, clip in found}),
+        "num_seeds": len({seed for seed, _ in found}),
+    }
+
+
+def _interval(found: Gaps, axis: int) -> list[float] | None:
+    groups: dict[int | str, list[float]] = defaultdict(list)
+    for place, value in found.items():
+        groups[place[axis]].append(value)
+    numbers = interval([float(np.mean(values)) for values in groups.values()])
+    return None if numbers is None else [numbers.low, numbers.high]
+
+
+def _estimates(table: Mapping[str | int, Gaps]) -> dict[str, Any]:
+    return {str(band): estimate(found) for band, found in table.items()}
+
+
+def _subtract(one: Mapping[str | int, Gaps], other: Mapping[str | int, Gaps]) -> dict[str | int, Gaps]:
+    return {band: {place: one[band][place] - value for place, value in other[band].items()} for band in other}
+
+
+def _comparisons(conditions: Sequence[Condition]) -> list[tuple[Condition, Condition]]:
+    first = conditions[0].policy
+    policies = [(c, Condition(policy=first, masked=c.masked)) for c in conditions if c.policy != first]
+    masks = [(c, Condition(policy=c.policy, masked=False)) for c in conditions if c.masked]
+    return [*policies, *masks]
+
+
+def _named(condition: Condition) -> dict[str, Any]:
+    return {"policy": condition.policy, "masked": condition.masked}
+
+
+def _loss(arms: Sequence[ArmPairs]) -> float:
+    return float(np.mean([pair.own for arm in arms for pair in arm.pairs]))
