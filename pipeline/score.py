@@ -63,7 +63,7 @@ class Scorer:
     def __init__(self, config: Config, networks: Networks | None = None) -> None:
         self._config = config
         networks = networks or Networks(config)
-        self._detector, self._syncnet = networks.detector, networks.syncnet
+        self._detector, self._syncnet, self._iqa = networks.detector, networks.syncnet, networks.iqa
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""
@@ -87,6 +87,7 @@ class Scorer:
             quality=config.quality,
             costs=costs,
             lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
+            iqa=self._iqa,
         )
         frames = decode.frames(
             path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats

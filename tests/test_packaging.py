@@ -21,6 +21,12 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["project"]["optional-dependencies"]["dev"]]
+EXTRAS = {
+    Requirement(text).name
+    for name, texts in PROJECT["project"]["optional-dependencies"].items()
+    for text in texts
+    if name != "dev"
+}
 LAYERS = ("commands", "manifests", "pipeline", "trainer")
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless")
 
@@ -174,7 +180,7 @@ def test_packages_that_break_others_stay_below_their_limit():
 
 
 def test_what_we_import_is_what_we_ask_for():
-    """Every third-party module that the package imports belongs to a runtime dependency."""
+    """Every third-party module that the package imports belongs to a runtime dependency or an extra."""
     import ast
 
     known = {name: name for name in ("av", "decord", "diffusers", "jinja2", "numpy", "pyarrow", "ray", "rich", "scipy")}
@@ -184,7 +190,8 @@ def test_what_we_import_is_what_we_ask_for():
     known |= {"skimage": "scikit-image", "syncnet_python": "syncnet-python", "webrtcvad": "webrtcvad-wheels"}
     known |= {"huggingface_hub": "huggingface-hub", "whisper": "openai-whisper"}
     known |= {"python_speech_features": "python-speech-features"}
-    asked = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    known |= {name: name for name in EXTRAS}
+    asked = {canonicalize_name(requirement.name) for requirement in RUNTIME} | EXTRAS
     files = [path for path in _shipped_files() if path.suffix == ".py"] + [ROOT / "cli.py"]
     imported: set[str] = set()
     for path in files:

@@ -18,7 +18,7 @@ from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
 from ..kept_clip import encode_id
-from ..models import registry
+from ..models import registry, require_iqa
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset
 from .forget import finish_forgetting
@@ -93,6 +93,7 @@ class Build:
         if request.source.needs_input:
             check_root(request.source, request.root)
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
+        require_iqa(config.quality, config.models)
         if request.source.name == "demo":
             make_demo(request.root)
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
