@@ -37,7 +37,7 @@ REASONS: dict[str, str] = {
     "offset_out_of_range": "the audio offset is too large",
     "offset_inconsistent": "the audio offset changes inside the clip",
     "sync_fix_failed": "the offset is still there after the correction",
-    "low_visual_quality": "blurred, too dark or too bright",
+    "low_visual_quality": "blurred, too dark, too bright, or rated as a bad photo",
     "crop_leaks": "the crop geometry tells the mouth opening",
     "latent_nan": "the latents are not finite or out of range",
     "internal_error": "hs-data itself failed on it, or it crashed its worker twice",

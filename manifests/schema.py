@@ -97,6 +97,7 @@ SCORE_SCHEMA = pa.schema(
         pa.field("sharpness", pa.float32()),
         pa.field("brightness", pa.float32()),
         pa.field("contrast", pa.float32()),
+        pa.field("iqa", pa.float32()),  # median rating by CLIP-IQA, 0-1; null where quality.iqa is off
         pa.field("motion", pa.float32()),
         pa.field("max_cut_score", pa.float32()),
         pa.field("missing_share", pa.float32()),  # frames whose picture was damaged, so that an older one is shown

@@ -90,7 +90,7 @@ class Config:
     @property
     def score_models(self) -> list[str]:
         """Names of those that scores depend on."""
-        return [*self.faces.model_names, *self.sync.model_names]
+        return [*self.faces.model_names, *self.sync.model_names, *self.quality.model_names]
 
     @property
     def encode_models(self) -> list[str]:

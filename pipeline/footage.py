@@ -12,7 +12,7 @@ from .faces import Detections, FaceDetector, FacesConfig, detect_scaled
 from .identity import DissolveDetector
 from .lips import LipReader
 from .media.decode import Frame
-from .quality import Look, QualityConfig
+from .quality import Look, QualityConfig, QualityNetwork
 from .scenes import CutDetector, ScenesConfig
 from .tracks import Linker, Track, TracksConfig
 
@@ -27,6 +27,7 @@ class Evidence:
     """The mouth, one small picture a frame."""
     looks: dict[int, Look] = field(default_factory=dict)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
+    ratings: dict[int, float] = field(default_factory=dict)
 
 
 class Footage:
@@ -49,10 +50,12 @@ class Footage:
         costs: Costs,
         lips: LipReader | None = None,
         annotated: Sequence[AnnotatedFace] | None = None,
+        iqa: QualityNetwork | None = None,
     ) -> None:
         self._detector = detector
         self._faces = faces
         self._quality = quality
+        self._iqa = iqa
         self._costs = costs
         self._frames: dict[int, np.ndarray] = {}
         self._cut_detector = CutDetector(scenes)
@@ -138,6 +141,8 @@ class Footage:
                 seen.patches.append(mouth.measure(rgb, box, track.landmarks[place]))
             with self._costs.stage("quality"):
                 self._look(seen, frame, place, rgb, box)
+            if self._iqa is not None and place % THUMBNAIL_EVERY_FRAMES == 0:
+                self._rate(self._iqa, seen, frame, rgb, box)
 
     def _look(self, seen: Evidence, frame: int, place: int, rgb: np.ndarray, box: np.ndarray) -> None:
         if place % self._quality.every_frames == 0:
@@ -148,3 +153,9 @@ class Footage:
             picture = quality.thumbnail(rgb, box, self._quality.thumbnail_px)
             if picture is not None:
                 seen.thumbnails[frame] = picture
+
+    def _rate(self, iqa: QualityNetwork, seen: Evidence, frame: int, rgb: np.ndarray, box: np.ndarray) -> None:
+        face = quality.cut(rgb, box, margin=quality.MARGIN)
+        if face is not None:
+            with self._costs.stage("iqa"):
+                seen.ratings[frame] = iqa.score(face)

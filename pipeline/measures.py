@@ -96,14 +96,16 @@ def count_faces(piece: Piece, tracks: Sequence[Track], height_px: float) -> int:
 
 
 def measure_picture(piece: Piece, seen: Evidence) -> Row:
-    """Return sharpness, light and motion of the face, and its thumbnail nearest to the middle of the clip."""
+    """Return sharpness, light, motion and rating of the face, and its thumbnail nearest to the middle of the clip."""
     _, local = _track(piece)
     looks = [look for frame, look in seen.looks.items() if piece.start_frame <= frame < piece.end_frame]
     middle = (piece.start_frame + piece.end_frame) // 2
+    ratings = [rating for frame, rating in seen.ratings.items() if piece.start_frame <= frame < piece.end_frame]
     nearest = min(seen.thumbnails, key=lambda frame: abs(frame - middle), default=None)
     patches = np.stack(seen.patches[local]).astype(np.float32)
     row: Row = {
         "motion": float(np.abs(np.diff(patches, axis=0)).mean()) if len(patches) > 1 else 0.0,
+        "iqa": float(np.median(ratings)) if ratings else None,
         "thumbnail": None if nearest is None else seen.thumbnails[nearest],
     }
     if looks:

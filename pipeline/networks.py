@@ -11,12 +11,13 @@ from .faces import FaceDetector
 from .latents import SIZE, CropEncoder
 from .lip_crops import SIDE
 from .lips import BATCH_FRAMES, SEEN_BEFORE
-from .models import make_detector, make_syncnet
+from .models import make_detector, make_iqa, make_syncnet
+from .quality import QualityNetwork
 from .sync import SyncNetwork
 
 
 class Networks:
-    """What the settings name: detector, sync network, sound features, image codec.
+    """What the settings name: detector, sync network, rating of pictures, sound features, image codec.
 
     Loading one raises `ModelError` when its weights are missing or are not those of the network.
     """
@@ -35,6 +36,11 @@ class Networks:
         return make_syncnet(self._config.sync, self._config.models)
 
     @cached_property
+    def iqa(self) -> QualityNetwork | None:
+        """Rates pictures of faces; None where that is off."""
+        return make_iqa(self._config.quality, self._config.models)
+
+    @cached_property
     def audio(self) -> AudioFeatures:
         """Turns sound into what a recipe conditions on."""
         return make_audio_features(self._config.audio, self._config.models)
@@ -50,6 +56,8 @@ class Networks:
         self.detector.detect([np.zeros((side, side, 3), np.uint8)] * self._config.faces.batch)
         if self.syncnet is not None:
             self.syncnet.embed_lips(np.zeros((BATCH_FRAMES + SEEN_BEFORE, SIDE, SIDE, 3), np.uint8))
+        if self.iqa is not None:
+            self.iqa.score(np.zeros((SIDE, SIDE, 3), np.uint8))
         num_frames = round(self._config.tracks.max_clip_s * FRAME_RATE)
         self.audio.features(np.zeros(num_frames * SAMPLES_PER_FRAME, np.int16))
         crops = np.zeros((self._config.latents.batch, SIZE, SIZE, 3), np.uint8)

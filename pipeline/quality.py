@@ -1,9 +1,20 @@
 """Picture quality of a face: sharpness, light, motion, head pose; plain measurements, each named in the clip table."""
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
+
+CLIP = "clip-vit-base-patch16"
+
+
+class QualityNetwork(Protocol):
+    """Rates how good a picture looks."""
+
+    def score(self, face: np.ndarray) -> float:
+        """Rate one picture [H, W, 3] uint8 RGB, 0 to 1, best 1."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +25,13 @@ class QualityConfig:
     """Sharpness and light are measured on every n-th frame of a track."""
     thumbnail_px: int = 112
     """Side of the JPEG thumbnails that the report shows."""
+    iqa: Literal["none", "clip_iqa"] = "none"
+    """`clip_iqa`: CLIP rates one face a second as a good or bad photo (an extra; its weights are put there by hand)."""
+
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the rating needs."""
+        return [CLIP] if self.iqa == "clip_iqa" else []
 
     def __post_init__(self) -> None:
         if self.every_frames < 1 or self.thumbnail_px < 16:

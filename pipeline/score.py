@@ -66,7 +66,7 @@ class Scorer:
     def __init__(self, config: Config, networks: Networks | None = None) -> None:
         self._config = config
         networks = networks or Networks(config)
-        self._detector, self._syncnet = networks.detector, networks.syncnet
+        self._detector, self._syncnet, self._iqa = networks.detector, networks.syncnet, networks.iqa
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""
@@ -91,6 +91,7 @@ class Scorer:
             costs=costs,
             lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
             annotated=item.faces if config.faces.backend == "annotated" else None,
+            iqa=self._iqa,
         )
         frames = decode.frames(
             path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats

@@ -38,6 +38,8 @@ class SelectConfig:
     """Mean grey level of the face, 0-255."""
     max_brightness: float = 235.0
     """Mean grey level of the face, 0-255."""
+    min_iqa: float = 0.0
+    """CLIP's rating of the face as a good photo, 0-1 (needs quality.iqa). 0: not judged."""
     min_motion: float = 0.02
     """Mean change of the mouth picture from frame to frame, grey levels; a still picture has 0."""
     max_padded_audio_s: float = 0.2
@@ -117,6 +119,7 @@ RULES = (
     Rule(reason="low_visual_quality", column="sharpness", limit="min_sharpness", side="min"),
     Rule(reason="low_visual_quality", column="brightness", limit="min_brightness", side="min"),
     Rule(reason="low_visual_quality", column="brightness", limit="max_brightness", side="max"),
+    Rule(reason="low_visual_quality", column="iqa", limit="min_iqa", side="min", off_at_zero=True),
     Rule(reason="av_length_mismatch", column="padded_audio_s", limit="max_padded_audio_s", side="max"),
     Rule(reason="crop_leaks", column="leakage_{policy}", limit="max_leakage", side="max", off_at_zero=True),
     Rule(reason="off_screen_speaker", column="mouth_activity", limit="min_mouth_activity", side="min", clips="speech"),

@@ -196,9 +196,10 @@ def test_every_entry_can_be_checked_and_fetched():
     names = [entry.name for entry in entries.MODEL_FILES]
     assert names == [
         *("yunet", "retinaface", "syncnet", "whisper-tiny", "whisper-base", "whisper-small"),
-        *("sd-vae-ft-mse", "taesd"),
+        *("sd-vae-ft-mse", "taesd", "clip-vit-base-patch16"),
     ]
-    for entry in entries.MODEL_FILES:
+    assert [entry.name for entry in entries.MODEL_FILES if entry.url is None] == ["clip-vit-base-patch16"], "a folder"
+    for entry in (entry for entry in entries.MODEL_FILES if entry.url is not None):
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256 or "") or entry.sha256_begins
         assert re.fullmatch(r"https://\S+|hf://[\w-]+/[\w-]+@[0-9a-f]{40}/\S+", entry.url or "")
         assert entry.framework == ("opencv" if entry.name == "yunet" else "torch")

@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "yaw_p95_deg": 10.0,
     "pitch_p95_deg": 10.0,
     "num_faces": 1,
+    "iqa": 0.8,
     "motion": 1.0,
     "missing_share": 0.0,
     "sharpness": 100.0,
@@ -45,7 +46,7 @@ GOOD: dict[str, Any] = {
     **{f"leakage_{policy}": 0.05 for policy in CROP_POLICIES},
 }
 SILENT = {"speech_share": 0.1, "mouth_activity": 0.005}
-ALL_ON = SelectConfig(min_mouth_activity=0.3, max_leakage=0.3)
+ALL_ON = SelectConfig(min_mouth_activity=0.3, max_leakage=0.3, min_iqa=0.5)
 
 
 def _table(*rows: dict[str, Any]) -> pa.Table:
@@ -158,7 +159,9 @@ def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("leakage_highsync", 0.99), ("mouth_activity", 0.0)], ids=["leakage", "mouth_activity"]
+    ("column", "value"),
+    [("leakage_highsync", 0.99), ("mouth_activity", 0.0), ("iqa", 0.4)],
+    ids=["leakage", "mouth_activity", "iqa"],
 )
 def test_a_rule_is_off_by_default_where_its_limit_is_zero(column: str, value: float):
     assert _kept(_judge({column: value}, config=SelectConfig())) == [True]
@@ -182,6 +185,7 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "motion": 0.0,
         "sharpness": 1.0,
         "brightness": 1.0,
+        "iqa": 0.1,
         "padded_audio_s": 2.0,
         "leakage_highsync": 0.9,
         "mouth_activity": 0.1,

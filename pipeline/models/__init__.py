@@ -1,8 +1,20 @@
 """Networks and detectors, one per file, each behind the interface of the stage that uses it."""
 
+import importlib.util
+from pathlib import Path
+
+from ...manifests.errors import ConfigError, ModelError
 from ..faces import FaceDetector, FacesConfig
+from ..quality import CLIP, QualityConfig, QualityNetwork
 from ..sync import SyncConfig, SyncNetwork
-from .registry import ModelsConfig
+from .registry import ModelsConfig, require
+
+CLIP_FILES = (
+    ("config.json",),
+    ("preprocessor_config.json", "processor_config.json"),
+    ("tokenizer.json", "vocab.json"),
+)
+"""What CLIP's folder holds beside the weights, each under its older or its newer name."""
 
 
 def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
@@ -47,3 +59,38 @@ def make_syncnet(sync: SyncConfig, models: ModelsConfig) -> SyncNetwork | None:
 
     device, dtype = place(models)
     return SyncNet(require("syncnet", models), device=device, dtype=dtype)
+
+
+def make_iqa(quality: QualityConfig, models: ModelsConfig) -> QualityNetwork | None:
+    """Load the network that `quality.iqa` names, or return None where it is off.
+
+    Raises:
+        ConfigError: its packages are not installed.
+        ModelError: its weights are missing or cannot be loaded.
+    """
+    folder = require_iqa(quality, models)
+    if folder is None:
+        return None
+    from .clip_iqa import ClipIqa  # noqa: PLC0415
+    from .device import place  # noqa: PLC0415
+
+    return ClipIqa(folder, device=place(models)[0])
+
+
+def require_iqa(quality: QualityConfig, models: ModelsConfig) -> Path | None:
+    """Return the folder of CLIP that `quality.iqa` needs, or None where it is off; nothing is loaded.
+
+    Raises:
+        ConfigError: its packages are not installed.
+        ModelError: weights or other files of the folder are missing.
+    """
+    if quality.iqa == "none":
+        return None
+    absent = [name for name in ("torchmetrics", "transformers") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise ConfigError(f"quality.iqa: {' and '.join(absent)} not installed; pip install 'hs-data[iqa]'")
+    folder = require(CLIP, models).parent
+    missing = [" or ".join(names) for names in CLIP_FILES if not any((folder / name).is_file() for name in names)]
+    if missing:
+        raise ModelError(f"{folder}: no {', '.join(missing)}; copy them there beside the weights")
+    return folder

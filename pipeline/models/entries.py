@@ -130,4 +130,16 @@ MODEL_FILES = (
         url="hf://madebyollin/taesd@614f76814bbe30edbe2e627ace1c2234c81a2c0e/diffusion_pytorch_model.safetensors",
         framework="torch",
     ),
+    ModelFile(
+        name="clip-vit-base-patch16",
+        purpose="rating of faces as photos (quality.iqa=clip_iqa)",
+        filename="clip-vit-base-patch16/model.safetensors",
+        sha256=None,
+        size_bytes=None,
+        licence="MIT",
+        commercial=True,
+        source="OpenAI CLIP ViT-B/16; the whole folder, as Hugging Face lays it out",
+        url=None,
+        framework="torch",
+    ),
 )

@@ -42,6 +42,7 @@ CLIP_MEASURES = (
     Measure(column="sharpness", title="Sharpness", group="Picture"),
     Measure(column="brightness", title="Brightness", unit="grey level", group="Picture"),
     Measure(column="contrast", title="Contrast", unit="grey level", group="Picture"),
+    Measure(column="iqa", title="Rating by CLIP-IQA", group="Picture"),
     Measure(column="motion", title="Motion of the mouth picture", unit="grey level", group="Picture"),
     Measure(column="audio_lead_frames", title="Audio lead", unit="frames, + is early", group="Sync"),
     Measure(column="sync_confidence", title="Sync confidence", group="Sync"),

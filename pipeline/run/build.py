@@ -20,7 +20,7 @@ from ...manifests.storage import digest, read_json, sweep
 from ..config import Config
 from ..demo.source import make_demo
 from ..kept_clip import encode_id
-from ..models import registry
+from ..models import registry, require_iqa
 from ..select import select
 from .finalize import Result, tables_are_whole, write_dataset
 from .forget import finish_forgetting
@@ -96,6 +96,7 @@ class Build:
         request, config = self._request, self._config
         inputs = self._list() if request.source.needs_input else []  # a source that is not there is told before models
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
+        require_iqa(config.quality, config.models)
         if not request.source.needs_input:
             make_demo(request.root)
             inputs = self._list()
