@@ -1,6 +1,7 @@
 """CLIP-IQA (Wang, Chan and Loy 2023, arXiv:2207.12396) by torchmetrics, on CLIP weights of a local folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class _Features(torch.nn.Module):
 
     def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip: Any = clip  # its own types allow a tuple that these calls never return
 
     def get_text_features(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.clip.get_text_features(ids, mask).pooler_output
@@ -56,12 +57,13 @@ class _Features(torch.nn.Module):
 def _load(folder: Path) -> tuple[_Features, CLIPProcessor]:
     logging.disable_progress_bar()  # workers have no terminal of their own
     try:
-        clip, report = CLIPModel.from_pretrained(
+        loaded: Any = CLIPModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: CLIP cannot be loaded ({str(error).splitlines()[0]}); copy it again") from error
+    clip, report = loaded  # a pair, for the report was asked for
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         raise ModelError(f"{folder}: not the weights of its config.json (no {min(report['missing_keys'])}); copy again")
     return _Features(clip.eval()), processor
