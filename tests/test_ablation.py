@@ -157,4 +157,4 @@ def test_a_page_can_hold_any_name(nasty_name):
     told = {"dataset": nasty_name, "size": "tiny", "one_stage": False, "steps": None}
     page = ablation_page({"settings": told, "seeds": [0], **facts})
     assert nasty_name not in page
-    assert "(-0.97" in page  # .25 and an interval of two clips .1 apart: 12.706 x .05
+    assert "+0.2500 ±0.6353" in page  # two clips .1 apart: 12.706 x .05

@@ -121,7 +121,7 @@ def _comparisons(conditions: Sequence[Condition]) -> list[tuple[Condition, Condi
     first = conditions[0].policy
     policies = [(c, Condition(policy=first, masked=c.masked)) for c in conditions if c.policy != first]
     masks = [(c, Condition(policy=c.policy, masked=False)) for c in conditions if c.masked]
-    return [*policies, *masks]
+    return [(one, other) for one, other in [*policies, *masks] if other in conditions]
 
 
 def _named(condition: Condition) -> dict[str, Any]:

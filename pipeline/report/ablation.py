@@ -24,9 +24,9 @@ def ablation_page(facts: dict[str, Any]) -> str:
 
 
 def ablation_table(facts: dict[str, Any]) -> Table:
-    """Return gaps by condition and noise level, then differences; brackets are 95 % intervals over clips."""
+    """Return gaps by condition and noise level, then differences; ± is half a 95 % interval over clips."""
     table = Table(title=None, box=None, pad_edge=False)
-    table.add_column("audio gap")
+    table.add_column("audio gap", no_wrap=True)
     table.add_column("loss", justify="right")
     for title in BANDS.values():
         table.add_column(title, justify="right")
@@ -50,4 +50,4 @@ def told(gap: dict[str, Any] | None, over: str = "over_clips") -> str:
         return "–"
     if gap[over] is None:
         return f"{gap['mean']:+.4f}"
-    return f"{gap['mean']:+.4f} ({gap[over][0]:+.4f} {gap[over][1]:+.4f})"
+    return f"{gap['mean']:+.4f} ±{(gap[over][1] - gap[over][0]) / 2:.4f}"

@@ -34,14 +34,14 @@ const chart = echarts.init(document.getElementById("gaps"), null, { renderer: "s
 chart.setOption({
   animation: false, aria: { enabled: true }, textStyle: { fontFamily: "system-ui, sans-serif", color: colour("--ink") },
   grid: { left: 70, right: 14, top: 44, bottom: 26 },
-  legend: { textStyle: { color: colour("--ink") }, type: "scroll" },
+  legend: { top: 0, textStyle: { color: colour("--ink") }, type: "scroll" },
   tooltip: { renderMode: "richText", formatter: (at) => `${at.seriesName}: ${at.value[1].toPrecision(3)}` },
   xAxis: {
     type: "value", min: -0.5, max: bands.length - 0.5, interval: 0.5, splitLine: { show: false }, axisTick: { show: false },
     axisLabel: { ...soft, formatter: (at) => (Number.isInteger(at) && bands[at] ? bands[at][1] : "") },
   },
   yAxis: {
-    type: "value", scale: true, name: "audio gap", nameTextStyle: soft, axisLabel: soft,
+    type: "value", scale: true, name: "audio gap", axisLine: { onZero: false }, nameTextStyle: soft, axisLabel: soft,
     splitLine: { lineStyle: { color: colour("--line") } },
   },
   series: facts.arms.flatMap((arm, place) => series(arm, place, facts.arms.length)),
