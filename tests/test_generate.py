@@ -158,10 +158,10 @@ def test_a_video_speaks_and_stays_what_it_was(demo_dataset, demo_videos, tmp_pat
     before, after = probe(video), probe(out)
     assert (after.width, after.height, after.fps) == (before.width, before.height, pytest.approx(before.fps, rel=1e-3))
     heard_s = float(probe(sound).audio_duration_s)
-    assert float(after.duration_s) == pytest.approx(heard_s, abs=0.1)
-    assert float(after.audio_duration_s) == pytest.approx(heard_s, abs=0.1)
+    assert float(after.duration_s) == pytest.approx(heard_s, abs=0.15)  # up to the picture that is shown when it ends
+    assert float(after.audio_duration_s) == pytest.approx(heard_s, abs=0.15)
     ours, theirs = _frames(out), _frames(video)
-    assert len(ours) == pytest.approx(heard_s * before.fps, abs=2)
+    assert len(ours) == pytest.approx(heard_s * before.fps, abs=4)
     changes = np.abs(ours[5][1].astype(int) - theirs[5][1])
     assert changes[: before.height // 4].mean() < 4  # only what H.264 loses
     assert changes[before.height // 3 : before.height * 2 // 3].mean() > 10  # a mouth of noise, after one step

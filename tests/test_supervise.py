@@ -360,7 +360,8 @@ def test_what_was_set_aside_under_other_settings_is_tried_again(tmp_path: Path):
 
 def test_a_worker_counts_one_thread_and_gives_memory_back():
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    assert {**dict.fromkeys(names, "1"), "MALLOC_MMAP_THRESHOLD_": "262144"} == WORKER_VARIABLES
+    memory = {"MALLOC_MMAP_THRESHOLD_": "262144", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    assert {**dict.fromkeys(names, "1"), **memory} == WORKER_VARIABLES
     base = {"PATH": "/bin", "OMP_NUM_THREADS": "8"}
     assert environment(base) == {"PATH": "/bin", **WORKER_VARIABLES}
     assert base == {"PATH": "/bin", "OMP_NUM_THREADS": "8"}, "the driver's own was changed"

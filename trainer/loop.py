@@ -260,10 +260,12 @@ class Training:
         self.network.eval()
         if self.average is not None:
             self.average.swap()
-        yield
-        if self.average is not None:
-            self.average.swap()
-        self.network.train()
+        try:
+            yield
+        finally:
+            if self.average is not None:
+                self.average.swap()
+            self.network.train()
 
 
 def _parallel(network: torch.nn.Module, world: World) -> DistributedDataParallel | None:

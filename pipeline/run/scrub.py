@@ -91,14 +91,24 @@ def _scrub_scores(root: Path, names: Names) -> None:
         if commit.file is None or not (root / commit.file["path"]).is_file():
             continue
         table = pq.read_table(root / commit.file["path"])
-        left = table.filter(pc.field("clip_id").isin(pa.array(sorted(names.known), pa.string())))
+        stays = [clip_id in names.known for clip_id in table["clip_id"].to_pylist()]
+        left = table.filter(pa.array(stays, pa.bool_()))
         if len(left) == len(table):
             continue
         path = successor(commit.file["path"], left["clip_id"].to_pylist())
         with atomic_path(root / path) as temporary:
             pq.write_table(left, temporary, compression="zstd")
         file = {"path": path, "sha256": sha256_file(root / path), "bytes": (root / path).stat().st_size}
-        log.add(replace(commit, file=file), replace=True)
+        receipts = {item: _moved(receipt, stays) for item, receipt in commit.receipts.items()}
+        log.add(replace(commit, file=file, receipts=receipts), replace=True)
+
+
+def _moved(receipt: dict[str, Any], stays: list[bool]) -> dict[str, Any]:
+    """Return a receipt whose rows are found where they lie once the others are gone."""
+    if "first_row" not in receipt:
+        return receipt
+    first, end = receipt["first_row"], receipt["first_row"] + receipt["num_clips"]
+    return receipt | {"first_row": sum(stays[:first]), "num_clips": sum(stays[first:end])}
 
 
 def _scrub_commits(root: Path, names: Names, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:
