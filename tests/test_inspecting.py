@@ -21,16 +21,19 @@ from hs_data.manifests import selections, settings
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline import crop
+from hs_data.pipeline import crop, lip_crops
+from hs_data.pipeline.calibration import watch_lips
 from hs_data.pipeline.demo.clips import clips
 from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.leakage import leakage
+from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.report import drawing
 from hs_data.pipeline.report.audit_limits import AuditLimits, check
 from hs_data.pipeline.report.diff import diff
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.run.reselect import judge_again, reselect
 from hs_data.pipeline.select import SelectConfig
+from hs_data.pipeline.source_clip import open_source
 from hs_data.trainer.data.clips import ClipPool
 
 
@@ -411,3 +414,25 @@ def test_a_calibration_is_written_the_same_each_time_and_the_report_shows_it(pai
     done = CliRunner().invoke(app, ["calibrate", str(dataset), "--set", "sync.window_s=4"])
     assert isinstance(done.exception, ConfigError)
     assert "only models.* can be set" in str(done.exception)
+
+
+class Eyes:
+    """Sees the brightness of five crops."""
+
+    def embed_lips(self, crops: np.ndarray) -> np.ndarray:
+        return np.lib.stride_tricks.sliding_window_view(crops.mean(axis=(1, 2, 3)), 5).astype(np.float32)
+
+    def embed_sound(self, pcm: np.ndarray) -> np.ndarray:
+        raise AssertionError("nothing is heard here")
+
+
+def test_a_network_sees_the_lips_of_the_clip_in_its_source(pair):
+    dataset = open_dataset(pair / "dataset")
+    row = drawing.one_clip(dataset, "talker_a.mp4")
+    clip = open_source(row, pair / "videos", DecodeConfig())
+    boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
+    seen = watch_lips(clip, boxes, Eyes())
+    assert seen.shape == (row["num_frames"] - 4, 5)
+    first = next(clip.frames())
+    assert seen[0, 0] == pytest.approx(lip_crops.crop(first.rgb, *lip_crops.place(boxes, 0)).mean(), rel=1e-4)
+    np.testing.assert_array_equal(seen[1:, :4], seen[:-1, 1:])
