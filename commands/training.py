@@ -101,3 +101,24 @@ def generate(
         print_json(facts)
     else:
         print(output)  # noqa: T201 - data: where the video is
+
+
+@app.command(epilog="Example:  hs-data weights run2 --to highsync -o released")
+def weights(
+    checkpoint: Annotated[Path, typer.Argument(metavar="RUN", help="A run of `hs-data train`, or a checkpoint.")],
+    to: Annotated[Literal["diffusers", "highsync"], typer.Option("--to", help="Whose names and files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the weights of a run for diffusers, or for HighSync's own scripts.
+
+    Averaged weights, where the run has them. `hs-data train --init` reads the files back, exactly.
+    """
+    from ..trainer.publish import publish  # noqa: PLC0415
+
+    log_to_stderr()
+    files = [str(path) for path in publish(checkpoint, to=to, output=output)]
+    if as_json:
+        print_json(files)
+    else:
+        print("\n".join(files))  # noqa: T201 - data: what was written

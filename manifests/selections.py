@@ -96,7 +96,7 @@ def names(dataset: Path) -> list[str]:
 
 
 def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) -> Path:
-    """Write a selection, its verdicts first, and return its folder; one of that name is replaced.
+    """Write a selection and return its folder; one of that name is replaced.
 
     Args:
         dataset: the dataset's folder.
@@ -107,7 +107,8 @@ def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) ->
     folder = folder_of(dataset, name)
     with atomic_path(folder / "verdicts.parquet") as temporary:
         pq.write_table(verdicts.select(SCHEMA.names).cast(SCHEMA), temporary, compression="zstd")
-    write_json(folder / "selection.json", facts | {"sha256": sha256_file(folder / "verdicts.parquet")})
+        # The facts first: whoever takes rows out and is killed in between still sees the rows, and does both again.
+        write_json(folder / "selection.json", facts | {"sha256": sha256_file(temporary)})
     return folder
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hs_data.manifests.schema import Column
 from hs_data.pipeline.demo.source import make_demo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -80,6 +81,23 @@ def small_dataset(small: ModuleType, small_videos: Path, tmp_path_factory: pytes
     output = tmp_path_factory.mktemp("small") / "dataset"
     small.build(small_videos, output)
     return output
+
+
+@pytest.fixture(scope="session")
+def random_shards() -> ModuleType:
+    """The benchmark that writes shards of random numbers."""
+    return _load(REPOSITORY / "benchmarks" / "loader.py")
+
+
+@pytest.fixture(scope="session")
+def random_dataset(random_shards: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards to train on: five clips, and three held out; tests leave them as they are."""
+    path = tmp_path_factory.mktemp("random") / "dataset"
+    columns = {"latent": Column(dtype="<f2", shape=(4, 64, 64)), "logmel": Column(dtype="<f2", shape=(4, 80))}
+    contract = {"latent": {"id": "a", "channels": 4, "size": 64}, "audio": {"id": "logmel"}, "frame_rate": 25}
+    splits = ["train"] * 5 + ["val"] * 3
+    random_shards.write_dataset(path, [40] * 8, columns=columns, contract=contract, splits=splits)
+    return path
 
 
 @pytest.fixture(scope="session")

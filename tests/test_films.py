@@ -1,8 +1,8 @@
 """Films of samples while a network trains: what is in them, what they leave alone, and what stops them."""
 
-import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -16,7 +16,6 @@ from hs_data.trainer.evaluate import SIDE_PX
 from hs_data.trainer.launch import launch
 from hs_data.trainer.request import make_setup
 
-ROOT = Path(__file__).resolve().parents[1]
 NUM_FRAMES = 14
 SETTINGS = (
     "run.steps=2", "run.batch_size=2", "run.device=cpu", "run.validate_every=0", "data.num_val_samples=2",
@@ -34,18 +33,13 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(random_shards: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips to train on and three held out, that name a codec which needs no weights."""
-    spec = importlib.util.spec_from_file_location("loader_benchmark", ROOT / "benchmarks" / "loader.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
     path = tmp_path_factory.mktemp("films") / "d"
     columns: dict[str, Column] = {name: FRAME_COLUMNS[name] for name in ("latent", "logmel", "pcm")}
     contract = {"latent": BlockDct.contract, "audio": {"id": "logmel"}, "frame_rate": 25}
     splits = ["train", "train", "val", "val", "val"]
-    made.write_dataset(path, [NUM_FRAMES] * 5, columns=columns, contract=contract, splits=splits)
+    random_shards.write_dataset(path, [NUM_FRAMES] * 5, columns=columns, contract=contract, splits=splits)
     name_codec(path, "block_dct")
     return path
 

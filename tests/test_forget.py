@@ -19,9 +19,11 @@ from hs_data.manifests.errors import ConfigError
 from hs_data.manifests.forgotten import Forgotten, hash_name
 from hs_data.manifests.storage import sha256_file, write_bytes
 from hs_data.manifests.verify import Fault, verify
+from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.run import forget as forgetting
 from hs_data.pipeline.run.forget import forget
 from hs_data.pipeline.run.left_out import leave_out
+from hs_data.pipeline.run.reselect import reselect
 
 ANNA, BERT = "id00001", "id00002"
 FIRST = f"dev/mp4/{ANNA}/aaaaaaaaaaa/00001.mp4"
@@ -31,7 +33,10 @@ THIRD = f"dev/mp4/{BERT}/ccccccccccc/00001.mp4"
 
 @pytest.fixture
 def dataset(small: ModuleType, small_dataset: Path, tmp_path: Path) -> Path:
-    return small.copy(small_dataset, tmp_path / "dataset")
+    path = small.copy(small_dataset, tmp_path / "dataset")
+    changes = ["select.min_face_px=1"]
+    reselect(path, assignments=changes, config_file=None, reset=False, dry_run=False, name="longer")
+    return path
 
 
 def needles(dataset: Path, paths: set[str], *words: str) -> dict[str, bytes]:
@@ -105,12 +110,17 @@ def test_no_byte_is_left_and_the_rest_is_as_it_was(dataset: Path, asked: dict[st
     wanted = needles(dataset, gone, *asked.values())
     assert {place for place, _ in traces(dataset, wanted)} >= {"clips.parquet", "videos.parquet", "report/index.html"}
     assert any(name.startswith("latent") for _, name in traces(dataset, wanted))
+    write_report(open_dataset(dataset, "longer"), {})
+    own = {place for place, _ in traces(dataset, wanted) if place.startswith("selections/longer/")}
+    assert {place.split("/", 2)[2] for place in own} >= {"verdicts.parquet", "report/index.html"}
     staying = latents(dataset, gone)
     summary = forget(dataset, **{"source": None, "identity": None, **asked}, dry_run=False)
     assert summary["videos"] == len(gone)
     assert traces(dataset, wanted) == set()
     assert list(verify(open_dataset(dataset))) == []
     assert latents(dataset, set()) == staying
+    assert len(open_dataset(dataset, "longer").clips()) == len(open_dataset(dataset).clips())
+    assert (dataset / "selections" / "longer" / "report" / "index.html").is_file()
     assert {row["path"] for row in open_dataset(dataset).videos(["path"]).to_pylist()} == {FIRST, SECOND, THIRD} - gone
 
 

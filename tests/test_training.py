@@ -1,6 +1,5 @@
 """Runs: the same weights however often they are killed and on however many processes; what is refused; what is told."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ import torch
 
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
-from hs_data.manifests.schema import Column
+from hs_data.manifests.storage import read_json
 from hs_data.trainer import preflight
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors, read_weights
 from hs_data.trainer.config import OptimConfig
@@ -28,9 +27,6 @@ from hs_data.trainer.request import make_setup
 from hs_data.trainer.validation import Pair, interval, summarise
 from hs_data.trainer.world import World
 
-ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = {"latent": Column(dtype="<f2", shape=(4, 64, 64)), "logmel": Column(dtype="<f2", shape=(4, 80))}
-CONTRACT = {"latent": {"id": "a", "channels": 4, "size": 64}, "audio": {"id": "logmel"}, "frame_rate": 25}
 FAST = ("run.batch_size=2", "run.log_every=1", "run.save_every=2", "run.validate_every=0", "data.num_val_samples=4")
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -45,16 +41,8 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("loader_benchmark", ROOT / "benchmarks" / "loader.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    path = tmp_path_factory.mktemp("train") / "d"
-    splits = ["train"] * 5 + ["val"] * 3
-    made.write_dataset(path, [40] * 8, columns=COLUMNS, contract=CONTRACT, splits=splits)
-    return path
+def dataset(random_dataset: Path) -> Path:
+    return random_dataset
 
 
 def setup_of(dataset: Path, run: Path, *assignments: str, recipe: str = "highsync-stage1", **options) -> Setup:
@@ -206,7 +194,7 @@ def test_steps_that_are_not_finite_are_skipped_and_named(dataset, tmp_path, capl
 # --- what is told and kept
 
 
-def test_metrics_and_state_say_what_happened(unbroken):
+def test_metrics_and_state_say_what_happened(dataset, unbroken):
     lines = read_metrics(unbroken)
     steps = [line for line in lines if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
@@ -218,7 +206,7 @@ def test_metrics_and_state_say_what_happened(unbroken):
     assert judged[0]["val_gap_low"] <= judged[0]["val_gap"] <= judged[0]["val_gap_high"]
     state = json.loads((find_checkpoint(unbroken) / "state.json").read_text(encoding="utf-8"))
     assert state["step"] == 6
-    assert state["contract"] == CONTRACT
+    assert state["contract"] == read_json(dataset / "dataset.json")["contract"]
     assert state["audio_width"] == 80
 
 

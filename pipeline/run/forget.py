@@ -1,5 +1,6 @@
 """`hs-data forget`: take everything of a source video or of a person out of a dataset, for good."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...manifests import selections
 from ...manifests.dataset import Dataset, open_dataset
-from ...manifests.errors import ConfigError
+from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import KINDS, Forgotten, hash_name
 from ..report.page import write_report
 from .ledger import total_costs
@@ -65,9 +67,22 @@ def finish_forgetting(root: Path) -> None:
     scrub(root, forgotten)
     for path in [*unnamed_files(root), *temporary_files(root), *stale_previews(root)]:
         path.unlink()
+    _write_reports(root)
+    forgotten.finish()
+
+
+def _write_reports(root: Path) -> None:
+    """Write the reports that are there anew: the dataset's, and those of named selections."""
     if (root / "report" / "index.html").is_file():
         write_report(open_dataset(root), total_costs(root))
-    forgotten.finish()
+    for name in selections.names(root):
+        report = selections.folder_of(root, name) / "report"
+        if not (report / "index.html").is_file():
+            continue
+        try:
+            write_report(open_dataset(root, name), total_costs(root))
+        except DatasetError:  # of scores that are no longer the dataset's: nobody can open it, nor its report anew
+            shutil.rmtree(report)
 
 
 def _was_asked(requests: Sequence[Request], name: str) -> bool:

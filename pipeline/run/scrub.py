@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...manifests import selections
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
@@ -71,6 +72,7 @@ def scrub(root: Path, forgotten: Forgotten) -> None:
     _scrub_commits(root, names, forgotten, cuts)
     _scrub_plans(root, names)
     _scrub_quarantine(root, names)
+    _scrub_selections(root, names)
     for beat in (root / "work" / "beats").glob("*"):
         beat.unlink()  # what a dead worker was at
     _scrub_tables(root, forgotten, cuts)
@@ -166,6 +168,14 @@ def _scrub_quarantine(root: Path, names: Names) -> None:
         entry = read_json(path)
         if entry["path"] in names.paths or _names_gone(path.parent.name, [entry["id"]], names):
             path.unlink()
+
+
+def _scrub_selections(root: Path, names: Names) -> None:
+    for name in selections.names(root):
+        table = pq.read_table(selections.folder_of(root, name) / "verdicts.parquet", schema=selections.SCHEMA)
+        stays = [clip_id in names.known for clip_id in table["clip_id"].to_pylist()]
+        if not all(stays):
+            selections.save(root, name, selections.load_facts(root, name), table.filter(pa.array(stays, pa.bool_())))
 
 
 def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:

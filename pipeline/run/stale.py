@@ -33,7 +33,7 @@ def temporary_files(root: Path) -> Iterator[Path]:
     """Yield the temporary files of writers that live or were killed."""
     for folder in (".", "shards", "report"):
         yield from sorted((root / folder).glob(".*.tmp"))
-    for folder in ("work", "report/previews"):
+    for folder in ("work", "report/previews", "selections"):
         yield from sorted((root / folder).rglob(".*.tmp"))
 
 

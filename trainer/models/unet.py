@@ -57,6 +57,23 @@ class Layer:
     motion: MotionModule | None
 
 
+def unet_options(shape: UNetShape, audio_width: int) -> dict[str, Any]:
+    """Return what diffusers' `UNet2DConditionModel` is made with to have these parts."""
+    return {
+        "in_channels": shape.channels,
+        "out_channels": shape.channels,
+        "block_out_channels": shape.widths,
+        "layers_per_block": shape.num_resnets,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in shape.attention),
+        "up_block_types": tuple(
+            "CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(shape.attention)
+        ),
+        "attention_head_dim": shape.num_heads,  # diffusers' name for their number
+        "norm_num_groups": shape.num_groups,
+        "cross_attention_dim": audio_width,
+    }
+
+
 class LayeredUNet(UNet2DConditionModel):
     """diffusers' UNet, whose layers are run by our own `walk` instead of its `forward`."""
 
@@ -64,20 +81,7 @@ class LayeredUNet(UNet2DConditionModel):
     """Whether what a layer computes is computed again in the backward pass instead of kept."""
 
     def __init__(self, shape: UNetShape, *, audio_width: int) -> None:
-        down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in shape.attention]
-        up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(shape.attention)]
-        options: dict[str, Any] = {
-            "in_channels": shape.channels,
-            "out_channels": shape.channels,
-            "block_out_channels": shape.widths,
-            "layers_per_block": shape.num_resnets,
-            "down_block_types": tuple(down),
-            "up_block_types": tuple(up),
-            "attention_head_dim": shape.num_heads,  # diffusers' name for their number
-            "norm_num_groups": shape.num_groups,
-            "cross_attention_dim": audio_width,
-        }
-        super().__init__(**options)
+        super().__init__(**unet_options(shape, audio_width))
         self.shape = shape
 
     def walk(self, x: torch.Tensor, timestep: torch.Tensor, run: Callable[..., torch.Tensor]) -> torch.Tensor:

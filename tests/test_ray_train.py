@@ -1,0 +1,64 @@
+"""Ray Train as the launcher: a worker that is killed costs the steps since its last checkpoint and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors
+from hs_data.trainer.metrics import read_metrics
+
+STEPS = 12
+
+
+def workers() -> list[int]:
+    """Return the processes in which Ray Train runs a training function."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            continue
+    return found
+
+
+def words(dataset: Path, run: Path, launcher: str) -> list[str]:
+    settings = ["run.batch_size=2", f"run.steps={STEPS}", "run.save_every=2", "run.validate_every=0", "run.log_every=1"]
+    settings += ["optim.ema_decay=0.9", "run.device=cpu"]
+    command = ["train", str(dataset), "--recipe", "highsync-stage1", "--size", "tiny", "-o", str(run)]
+    options = [word for setting in settings for word in ("--set", setting)]
+    return [sys.executable, "-m", "hs_data.cli", *command, "--launcher", launcher, *options]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_dataset, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    done = subprocess.run(
+        words(random_dataset, unbroken, "torchrun"), env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with subprocess.Popen(words(random_dataset, run, "ray"), env=environment, stderr=subprocess.PIPE) as process:
+        while not checkpoints(run):
+            assert process.poll() is None, process.stderr and process.stderr.read().decode()
+            time.sleep(0.05)
+        killed = workers()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        at = read_state(find_checkpoint(run)).step
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 0, told.decode()
+    assert len(killed) == 1
+    assert at < STEPS, "it was over before it could be killed"
+    one, other = (read_tensors(find_checkpoint(place)) for place in (run, unbroken))
+    for part in ("model", "average", "optimizer"):
+        left, right = getattr(one, part), getattr(other, part)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left), part
+    assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
