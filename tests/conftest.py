@@ -1,15 +1,18 @@
 """What several test files share: where the repository, the real clips and the weights lie, and the demo, built once."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from hs_data.manifests.schema import Column
 from hs_data.pipeline.demo.source import make_demo
@@ -44,23 +47,38 @@ def _folder(name: str, pattern: str, what: str) -> Path:
     return folder
 
 
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Make a folder once for all processes of this run of pytest, as pytest-xdist's documentation does it."""
+    is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    root = factory.getbasetemp().parent if is_one_of_several else factory.getbasetemp()
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the demo."""
-    folder = tmp_path_factory.mktemp("demo") / "videos"
-    make_demo(folder)
-    return folder
+    return _once(tmp_path_factory, "demo", lambda folder: make_demo(folder / "videos")) / "videos"
 
 
 @pytest.fixture(scope="session")
 def demo_dataset(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo as `hs-data build --source demo` makes it; tests may write its report, and nothing else."""
-    output = tmp_path_factory.mktemp("demo_dataset") / "dataset"
-    shutil.copytree(demo_videos, output / "demo_videos", copy_function=shutil.copy2)
-    words = ["build", "--source", "demo", "--output", str(output), "--executor", "local", "--workers", "2"]
-    done = subprocess.run([sys.executable, "-m", "hs_data.cli", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return output
+
+    def make(output: Path) -> None:
+        shutil.copytree(demo_videos, output / "demo_videos", copy_function=shutil.copy2)
+        words = ["build", "--source", "demo", "--output", str(output), "--executor", "local", "--workers", "2"]
+        done = subprocess.run(
+            [sys.executable, "-m", "hs_data.cli", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    own = tmp_path_factory.mktemp("demo_dataset") / "dataset"
+    return shutil.copytree(_once(tmp_path_factory, "built", make), own, copy_function=shutil.copy2)
 
 
 @pytest.fixture(scope="session")
