@@ -11,6 +11,8 @@ SCRIPTS = (
     ("codec.py",),
     ("leakage.py",),
     ("memory.py",),
+    ("networks.py",),
+    ("training.py",),
 )
 
 
