@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
+from ...manifests.schema import CLIP_SCHEMA
 
 PER_FRAME = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
 """Columns that are read for single clips, or in one pass that keeps nothing of them."""
@@ -106,11 +107,19 @@ class ClipColumns:
         found = []
         for group in np.unique(groups):
             inside = wanted[groups == group] - (ends[group] - self._row_group_rows[group])
-            rows = self._file.read_row_group(int(group), columns=[*dict.fromkeys([*names, "clip_id"])])
+            rows = self._read_group(int(group), [*dict.fromkeys([*names, "clip_id"])])
             found.append(self._dataset.judged(rows.take(pa.array(inside))).select(names))
         if not found:
-            return self._file.schema_arrow.empty_table().select(names)
+            return CLIP_SCHEMA.empty_table().select(names)
         return pa.concat_tables(found).take(pa.array(np.argsort(order)))
+
+    def _read_group(self, group: int, names: list[str]) -> pa.Table:
+        """Read columns of a row group; those that came later are null in an older dataset."""
+        rows = self._file.read_row_group(group, columns=[name for name in names if name in self.names])
+        for name in names:
+            if name not in self.names:
+                rows = rows.append_column(CLIP_SCHEMA.field(name), pa.nulls(len(rows), CLIP_SCHEMA.field(name).type))
+        return rows
 
     def pieces(self, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield a per-frame column row group by row group: its values, flat, and the length for each clip."""
