@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from filelock import FileLock
 
 from hs_data.manifests.schema import Column
@@ -99,6 +100,15 @@ def small_dataset(small: ModuleType, small_videos: Path, tmp_path_factory: pytes
     output = tmp_path_factory.mktemp("small") / "dataset"
     small.build(small_videos, output)
     return output
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums of floats depend on the number of threads; runs that are compared must have the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

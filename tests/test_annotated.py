@@ -7,16 +7,14 @@ import av
 import numpy as np
 import pyarrow as pa
 import pytest
-from rich.console import Console
+from builds import build
 
-from hs_data.manifests.dataset import Dataset, open_dataset
+from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.errors import HsDataError
 from hs_data.manifests.records import Video, pack
 from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.sources.annotations import Box, Span
-from hs_data.manifests.verify import verify
 from hs_data.pipeline.annotated import AnnotatedFace, AnnotatedLinker
-from hs_data.pipeline.run import command
 from hs_data.pipeline.run.boxes import annotated_faces, pack_boxes, place_boxes, unpack_face
 from hs_data.pipeline.run.claims import find_claims
 from hs_data.pipeline.run.spans import pack_span, place_spans
@@ -26,25 +24,6 @@ RESTAURANT = "facebookresearch__VisualVoice__av-enhancement_test_videos_noisy_re
 TWO_FACES = "derived__dev_twofaces.mp4"
 ID, OTHER = "-_raOc3-IRs", "__f2KtcXAxI"
 ANNOTATED = "faces.backend=annotated"
-
-
-def _build(source: str, root: Path, *assignments: str, output: str = "out") -> Dataset:
-    request = command.make_request(
-        source=source,
-        output=root.parent / output,
-        input_dir=root,
-        preset="cpu",
-        config_file=None,
-        assignments=assignments,
-        executor="local",
-        num_workers=1,
-        limit=None,
-        shard=None,
-    )
-    command.build(request, Console(quiet=True))
-    dataset = open_dataset(root.parent / output)
-    assert list(verify(dataset)) == []
-    return dataset
 
 
 def _vfhq(
@@ -108,7 +87,7 @@ def test_annotated_at_720_lines_and_delivered_at_1080_gives_the_same_crop(tmp_pa
     found = {}
     for height, video in copies.items():
         _vfhq(tmp_path / str(height) / "in", video, rows)
-        [found[height]] = _crops(_build("vfhq", tmp_path / str(height) / "in", ANNOTATED))
+        [found[height]] = _crops(build("vfhq", tmp_path / str(height) / "in", ANNOTATED))
     assert found[720].shape == found[1080].shape == (80, 4)
     assert np.abs(found[1080] / 1.5 - found[720]).max() < 0.01, "2 px are asked for"
     [x0, y0, x1, y1] = found[720][50]
@@ -124,12 +103,12 @@ def test_other_boxes_are_another_clip_and_nothing_of_the_old_one_is_left(tmp_pat
     root, short = tmp_path / "in", ("select.min_clip_s=1.5", "tracks.min_clip_s=1.5", ANNOTATED)
     for first, crop in ((0, "380 50 540 260"), (42, "380 50 540 260")):
         _vfhq(root, copies[720], first=first, last=first + 41, crop=crop)
-    before = _build("vfhq", root, *short)
+    before = build("vfhq", root, *short)
     assert len(_crops(before)) == 2
     ids = before.clips(["clip_id"])["clip_id"].to_pylist()
     old = _crops(before)
     _vfhq(root, copies[720], first=42, last=83, crop="390 60 550 270")
-    after = _build("vfhq", root, *short)
+    after = build("vfhq", root, *short)
     new = _crops(after)
     assert [np.median(b - a) for a, b in zip(old, new, strict=True)] == pytest.approx([0, 10])
     now = after.clips(["clip_id"])["clip_id"].to_pylist()
@@ -142,11 +121,11 @@ def test_without_a_box_the_reason_says_what_to_do(tmp_path, copies):
     _vfhq(root, copies[720])
     (root / f"{OTHER}_C0.mp4").hardlink_to(copies[1080])  # cut already: how, no annotation says
     (root / f"Clip+{OTHER}+P0+C0+F0-81.txt").write_text("H: 720\nW: 1280\nFPS: 25\nCROP: 380 50 540 260\n")
-    [full, cut] = _build("vfhq", root, ANNOTATED).videos(["path", "outcome", "detail"]).to_pylist()
+    [full, cut] = build("vfhq", root, ANNOTATED).videos(["path", "outcome", "detail"]).to_pylist()
     assert (full["outcome"], cut["outcome"]) == ("ok", "annotation_missing")
     assert "no box that fits the file; faces.backend=annotated needs one" in cut["detail"]
     with pytest.raises(HsDataError, match="no clip was kept; the most frequent reason is annotation_missing"):
-        _build("folder", root, ANNOTATED, output="of_folder")
+        build("folder", root, ANNOTATED, output="of_folder")
 
 
 def test_a_span_without_a_box_is_left_out_only_where_boxes_are_needed():
@@ -275,7 +254,7 @@ def test_of_two_people_the_annotated_one_is_kept(tmp_path, media, weights):
     (root / "celebvhq_info.json").write_text(
         str({f"{ID}_0": {"ytb_id": ID, "duration": times, "bbox": left}}).replace("'", '"')
     )
-    dataset = _build("celebvhq", root, f"models.dir={weights}")
+    dataset = build("celebvhq", root, f"models.dir={weights}")
     rows = dataset.clips(["verdict", "reason", "boxes", "num_faces", "annotation"]).to_pylist()
     assert {row["num_faces"] for row in rows} == {2}
     kept = [row for row in rows if row["boxes"][0] < 384]

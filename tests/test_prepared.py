@@ -10,48 +10,23 @@ import av
 import cv2
 import numpy as np
 import pytest
-from rich.console import Console
+from builds import build
 
-from hs_data.manifests.dataset import Dataset, open_dataset
+from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.sources import get_source
 from hs_data.manifests.sources.latentsync import late_sound
-from hs_data.manifests.verify import verify
 from hs_data.pipeline.crop import CropConfig, crop_boxes
 from hs_data.pipeline.media import audio, decode, image_folder
 from hs_data.pipeline.media.decode import DecodeConfig, DecodeStats
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.report.funnel import funnel, warnings
-from hs_data.pipeline.run import command
 
 BASE = "derived__dev_base.mp4"
 CUTS = "derived__dev_cuts.mp4"
 SECONDS = 3.6
 PRIMING_MS = 64
 """1024 samples of AAC at 16 kHz: with a late start nothing says that they are to be skipped, so they come first."""
-
-
-def _build(source: str, root: Path, *assignments: str) -> Dataset:
-    output = root.parent / "out"
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    request = command.make_request(
-        source=source,
-        output=output,
-        input_dir=root,
-        preset="cpu",
-        config_file=None,
-        assignments=assignments,
-        executor="local",
-        num_workers=1,
-        limit=None,
-        shard=None,
-    )
-    command.build(request, Console(quiet=True))
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    assert sorted(path.name for path in root.parent.iterdir()) == ["in", "out"]
-    dataset = open_dataset(output)
-    assert list(verify(dataset)) == []
-    return dataset
 
 
 def _copy(source: Path, target: Path, delay_s: Fraction = Fraction(0), seconds: float = 99) -> None:
@@ -89,7 +64,7 @@ def latentsync(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes((last / "y_000.mp4").read_bytes() + bytes([number]))
     (last / "x_shot_001_000_mel.pt").write_bytes(b"not opened")
-    return _build("latentsync", root)
+    return build("latentsync", root)
 
 
 @pytest.mark.media
@@ -208,7 +183,7 @@ def test_highsync_pictures_and_sound_become_clips_without_another_encode(tmp_pat
     for split, stems in lists.items():
         entries = [{"image_path": f"/workspace/images/{stem}", "audio_emb": "../../x.pt"} for stem in stems]
         (root / f"vfhq_{split}.json").write_text(json.dumps([*entries, 7]))
-    dataset = _build("highsync", root)
+    dataset = build("highsync", root)
     assert not bomb.exists()
     assert {path: row["outcome"] for path, row in _rows(dataset.videos(["path", "outcome"])).items()} == {
         "images/0GRnvFxj8IU_C1": "ok",

@@ -9,17 +9,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from rich.console import Console
+from builds import build
 
-from hs_data.manifests.dataset import Dataset, open_dataset
+from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.records import pack
 from hs_data.manifests.sources import get_source
-from hs_data.manifests.verify import verify
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.run import command
 from hs_data.pipeline.run.plan import list_inputs, score_items
 from hs_data.pipeline.run.spans import place_spans
 
@@ -49,29 +47,6 @@ def put(root: Path, media: Path) -> Put:
 def _note(root: Path, path: str, text: str) -> None:
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text)
-
-
-def _build(source: str, root: Path, weights: Path, *assignments: str) -> Dataset:
-    output = root.parent / "out"
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    request = command.make_request(
-        source=source,
-        output=output,
-        input_dir=root,
-        preset="cpu",
-        config_file=None,
-        assignments=[f"models.dir={weights}", *assignments],
-        executor="local",
-        num_workers=1,
-        limit=None,
-        shard=None,
-    )
-    command.build(request, Console(quiet=True))
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    assert sorted(path.name for path in root.parent.iterdir()) == ["in", "out"]
-    dataset = open_dataset(output)
-    assert list(verify(dataset)) == []
-    return dataset
 
 
 def _outcomes(dataset: Dataset) -> dict[str, str]:
@@ -104,7 +79,7 @@ def test_vfhq(root: Path, put: Put, weights: Path):
     }
     for name, text in notes.items():
         _note(root, f"meta_info/{name}.txt", text)
-    dataset = _build("vfhq", root, weights)
+    dataset = build("vfhq", root, f"models.dir={weights}")
     assert _outcomes(dataset) == {
         f"raw/{A}.mp4": "ok",
         f"raw/{B}.mp4": "bbox_resolution_mismatch",
@@ -131,7 +106,7 @@ def test_hdtf(root: Path, put: Put, weights: Path):
     _note(root, "WDA_crop_wh.txt", "KatieHill_0.mp4 40 400 20 400\n")
     _note(root, "WDA_resolution.txt", "KatieHill.mp4 512\n")
     _note(root, "test.txt", "WDA_KatieHill\n")
-    dataset = _build("hdtf", root, weights)
+    dataset = build("hdtf", root, f"models.dir={weights}")
     assert _outcomes(dataset) == {
         "videos/WDA_KatieHill.mp4": "ok",
         "clips/Ann0_0.mp4": "ok",
@@ -155,7 +130,7 @@ def test_celebvhq(root: Path, put: Put, weights: Path):
         for key, (start, end) in times.items()
     }
     _note(root, "celebvhq_info.json", json.dumps({"clips": clips}))
-    dataset = _build("celebvhq", root, weights)
+    dataset = build("celebvhq", root, f"models.dir={weights}")
     assert _outcomes(dataset) == {
         f"downloaded_celebvhq/raw/{A}.mp4": "ok",
         f"downloaded_celebvhq/processed/{A}_0.mp4": "duplicate",
@@ -167,7 +142,7 @@ def test_celebvhq(root: Path, put: Put, weights: Path):
     assert {"chunks": [13], "chunk_ends": [114]} in dataset.videos(["chunks", "chunk_ends"]).to_pylist()
     before = dataset.clips()
     shutil.rmtree(dataset.path / "work")
-    assert _build("celebvhq", root, weights).clips().equals(before)
+    assert build("celebvhq", root, f"models.dir={weights}").clips().equals(before)
     assert not list((dataset.path / "work" / "plan").glob("score*")), "nothing was scored again"
 
 
@@ -176,7 +151,7 @@ def test_talkvid(root: Path, put: Put, weights: Path):
     about = {"Video Link": f"https://www.youtube.com/watch?v={A}", "Person ID": "597", "Language": "English"}
     entry = {"id": f"videovideo{A}-scene1-scene1", "fps": 24.0, "start-time": 0.1, "end-time": 4.1, "info": about}
     _note(root, "filtered_video_clips.json", json.dumps([entry, {"id": "?"}], indent=1))
-    dataset = _build("talkvid", root, weights)
+    dataset = build("talkvid", root, f"models.dir={weights}")
     assert sorted(_outcomes(dataset).values()) == ["annotation_unreadable", "ok"]
     [clip] = _clips(dataset)
     assert (clip["verdict"], clip["language"], clip["identity"]) == ("kept", "English", "person 597")
@@ -196,7 +171,7 @@ def test_clips_that_are_cut_already(root: Path, put: Put, weights: Path, source:
     if source == "lrs2":
         _note(root, "train.txt", "5535415699068794046/00001\n")
         _note(root, "test.txt", "6330311066473698535/00001\n")
-    dataset = _build(source, root, weights, "select.val_share=0")
+    dataset = build(source, root, f"models.dir={weights}", "select.val_share=0")
     assert _outcomes(dataset) == {f"{train}.mp4": "ok", f"{test}.mp4": "no_audio_stream"}
     [clip] = _clips(dataset)
     assert (clip["verdict"], clip["transcript"], clip["split"]) == ("kept", "WE ARE HERE", "train")
