@@ -111,15 +111,19 @@ def test_asked_to_stop_it_saves_first(dataset, tmp_path):
 
 def test_two_processes_are_one_within_rounding(dataset, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    launch(setup_of(dataset, one, "run.steps=2"), "torchrun", 1)
+    launch(setup_of(dataset, one, "run.steps=2", "run.save_every=1"), "torchrun", 1)
     done = subprocess.run(
-        command(dataset, two, "run.steps=2", more=("--nproc", "2")),
+        command(dataset, two, "run.steps=2", "run.save_every=1", more=("--nproc", "2")),
         env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ours, theirs = weights_of(two), weights_of(one)
     first = [read_metrics(run)[0]["grad_norm"] for run in (one, two)]
     assert first[0] == pytest.approx(first[1], rel=1e-5)
+    means = [read_tensors(checkpoints(run)[0]).optimizer for run in (one, two)]
+    for name in (name for name in means[0] if name.endswith("exp_avg")):
+        gradients = [mean[name] / 0.1 for mean in means]  # after one step Adam's mean is a tenth of the gradient
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-6, msg=name)
     moved = max((ours[name] - theirs[name]).abs().max().item() for name in ours)
     assert moved < 1e-5
 
