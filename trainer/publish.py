@@ -55,7 +55,7 @@ def publish(place: Path, *, to: Format, output: Path) -> list[Path]:
         else:
             reference = {
                 name: tensor
-                for name, tensor in _filled(network.reference, TEXT_WIDTH).state_dict().items()
+                for name, tensor in _filled(network.reference).state_dict().items()
                 if not name.startswith(HEAD)
             }
             _save(reference, temporary / f"reference_unet-{state.step}.safetensors")
@@ -68,20 +68,23 @@ def publish(place: Path, *, to: Format, output: Path) -> list[Path]:
 
 
 def _save_diffusers(reference: LayeredUNet, denoiser: LayeredUNet, folder: Path) -> None:
-    sound: Any = denoiser.config
-    _filled(reference, TEXT_WIDTH).save_pretrained(folder / "reference_unet")
-    _filled(denoiser, sound.cross_attention_dim).save_pretrained(folder / "denoising_unet")
-    motion = {name: tensor for name, tensor in denoiser.state_dict().items() if ".motion_modules." in name}
+    _filled(reference).save_pretrained(folder / "reference_unet")
+    own = denoiser.state_dict()
+    motion = {name: tensor for name, tensor in own.items() if ".motion_modules." in name}
+    config: Any = denoiser.config
+    plain = UNet2DConditionModel(**unet_options(denoiser.shape, config.cross_attention_dim))
+    plain.load_state_dict({name: tensor for name, tensor in own.items() if name not in motion})
+    plain.save_pretrained(folder / "denoising_unet")
     if motion:
         _save(motion, folder / "motion_modules.safetensors")
 
 
-def _filled(unet: LayeredUNet, text_width: int) -> UNet2DConditionModel:
-    """Return diffusers' own UNet with the weights of ours, and zeros where ours has none."""
-    whole = UNet2DConditionModel(**unet_options(unet.shape, text_width))
-    own = unet.state_dict()
-    names = whole.state_dict()
-    whole.load_state_dict({name: own.get(name, torch.zeros_like(tensor)) for name, tensor in names.items()})
+def _filled(reference: LayeredUNet) -> UNet2DConditionModel:
+    """Return diffusers' own UNet with the weights of a reference UNet, and zeros for what that never runs."""
+    whole = UNet2DConditionModel(**unet_options(reference.shape, TEXT_WIDTH))
+    own = reference.state_dict()
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in whole.state_dict().items() if name not in own}
+    whole.load_state_dict({**own, **zeros})
     return whole
 
 
