@@ -10,8 +10,10 @@ import av
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from hs_data.manifests.errors import MediaError
+from hs_data.cli import app
+from hs_data.manifests.errors import ConfigError, MediaError
 from hs_data.pipeline.crop import warp
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.media.pyav_backend import source_frames
@@ -167,3 +169,10 @@ def test_a_video_speaks_and_stays_what_it_was(demo_dataset, demo_videos, tmp_pat
     assert changes[before.height // 3 : before.height * 2 // 3].mean() > 10  # a mouth of noise, after one step
     with av.open(str(out)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_windows_that_do_not_move_are_refused(tmp_path):
+    words = ["generate", str(tmp_path), "--video", "v.mp4", "--audio", "a.wav", "-o", "o.mp4", "--window", "4"]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, ConfigError)
+    assert "overlap less than the window" in str(done.exception)

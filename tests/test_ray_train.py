@@ -40,11 +40,12 @@ def words(dataset: Path, run: Path, launcher: str) -> list[str]:
 def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_dataset, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    words_ray = words(random_dataset, Path("run"), "ray")  # below the folder of the command, as people write it
     done = subprocess.run(
         words(random_dataset, unbroken, "torchrun"), env=environment, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
-    with subprocess.Popen(words(random_dataset, run, "ray"), env=environment, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(words_ray, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
         while not checkpoints(run):
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
             time.sleep(0.05)

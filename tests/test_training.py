@@ -95,9 +95,10 @@ def test_killed_and_resumed_gives_the_same_bits(dataset, unbroken, tmp_path):
     assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
 
 
-def test_asked_to_stop_it_saves_first(dataset, tmp_path):
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_asked_to_stop_it_saves_first(dataset, tmp_path, nproc):
     run = tmp_path / "run"
-    words = command(dataset, run, "run.steps=500", "run.save_every=400")
+    words = command(dataset, run, "run.steps=500", "run.save_every=400", more=("--nproc", nproc))
     with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while not (run / "metrics.jsonl").is_file() or not (run / "metrics.jsonl").read_text():
             assert process.poll() is None
@@ -141,6 +142,27 @@ def test_a_second_stage_begins_with_the_first(dataset, unbroken, tmp_path, caplo
 
 
 # --- what is refused
+
+
+def test_an_average_may_begin_where_a_run_goes_on(dataset, tmp_path):
+    run = tmp_path / "run"
+    launch(setup_of(dataset, run, "run.steps=2"), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=4", "optim.ema_decay=0.999", resume=True), "torchrun", 1)
+    tensors = read_tensors(find_checkpoint(run))
+    assert tensors.average
+    for name, average in tensors.average.items():
+        torch.testing.assert_close(average, tensors.model[name], rtol=0, atol=1e-2, msg=name)
+
+
+def test_a_checkpoint_says_what_its_steps_were_done_with(dataset, tmp_path):
+    run = tmp_path / "run"
+    launch(setup_of(dataset, run, "run.steps=2"), "torchrun", 1)
+    for change in ("model.masked_motion=false", "recipe.num_timesteps=500"):
+        with pytest.raises(ConfigError, match=f"was begun with {change.split('=')[0]}="):
+            launch(setup_of(dataset, run, "run.steps=4", change, resume=True), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=4", "optim.max_grad_norm=0.5", resume=True), "torchrun", 1)
+    state = read_state(find_checkpoint(run))
+    assert (state.step, state.config["optim"]["max_grad_norm"]) == (4, 0.5)
 
 
 def test_what_does_not_fit_is_refused(dataset, unbroken, tmp_path):

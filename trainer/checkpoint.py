@@ -112,6 +112,8 @@ class Checkpoints:
         self._prune()
 
     def _prune(self) -> None:
+        for path in self.folder.glob(".step-*.tmp"):  # of a run that was killed while it wrote
+            shutil.rmtree(path, ignore_errors=True)
         found = checkpoints(self.folder.parent)
         for path in found[: -self._keep_last]:
             if not self._keep_every or step_of(path) % self._keep_every:

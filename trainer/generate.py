@@ -55,7 +55,7 @@ def generate(
         console: for progress.
 
     Returns:
-        Frames of the output, how many have a new mouth, and where it is.
+        Frames of the output, mouths that were generated (on the grid of 25 frames a second), and where it is.
 
     Raises:
         HsDataError: no checkpoint; a file that cannot be read; no face; models that are missing.

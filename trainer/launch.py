@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +23,13 @@ from .networks import make_network, make_schedule
 from .recipes.parameters import freeze
 from .recipes.recipe import Recipe
 from .recipes.registry import make_recipe
+from .stopping import StoppedError, asked_to_stop
 from .validation import Judgement
 from .world import World, join_world
 
 Launcher = Literal["torchrun", "ray"]
+SHAPING = ("size", "masked_motion")
+"""Settings of `model` that decide what a network computes; the others decide how."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +101,13 @@ def prepare(setup: Setup, world: World) -> Training:
     torch.manual_seed(config.run.seed)  # the network's random start; samples bring seeds of their own
     width = audio_width(samples, recipe)
     init = () if begun else setup.init
+    state = _new_state(setup, config, recipe, samples)
+    if begun:
+        old = read_state(begun)
+        _check_state(old, setup, samples, config, recipe)
+        state = replace(state, step=old.step, num_skipped=old.num_skipped)
     network = make_network(recipe, config.model, audio_width=width, init=init).to(world.device)
     freeze(network, recipe)
-    state = read_state(begun) if begun else _new_state(setup, config, recipe, samples)
-    _check_state(state, setup, samples, config, recipe)
     training = Training(
         world=world,
         config=config,
@@ -151,6 +157,10 @@ def _check_state(state: State, setup: Setup, samples: Samples, config: TrainConf
     """
     if state.recipe != recipe.name:
         raise ConfigError(f"{setup.run}: was begun with --recipe {state.recipe}; name that one, or use --init")
+    for table, name in (*(("model", name) for name in SHAPING), *(("recipe", name) for name in setup.options)):
+        was, asked = state.config[table].get(name), {**setup.config, "recipe": setup.options}[table].get(name)
+        if json.dumps(was) != json.dumps(asked):
+            raise ConfigError(f"{setup.run}: was begun with {table}.{name}={json.dumps(was)}; set the same")
     if state.batch_size != batch_size(config, recipe):
         raise ConfigError(f"{setup.run}: was begun with run.batch_size={state.batch_size}; set the same")
     if dict(samples.contract) != dict(state.contract):
@@ -190,9 +200,12 @@ def _torchrun(setup: Setup, num_processes: int) -> None:
     words += ["-m", "hs_data.trainer.worker", to_json(setup)]
     # Without this torchrun warns, and sets it to 1 for more than one process.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    done = subprocess.run(words, check=False, env=environment)  # noqa: S603 - a list, no shell
-    if done.returncode:
-        raise HsDataError(f"torchrun: ended with exit status {done.returncode}; its own message stands above")
+    with subprocess.Popen(words, env=environment) as process, asked_to_stop(process.send_signal) as asked:  # noqa: S603 - a list, no shell
+        code = process.wait()
+    if asked:
+        raise StoppedError(f"{setup.run}: stopped; run again with --resume")
+    if code:
+        raise HsDataError(f"torchrun: ended with exit status {code}; its own message stands above")
 
 
 def to_json(setup: Setup) -> str:

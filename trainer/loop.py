@@ -1,7 +1,6 @@
 """The training loop: the same function in every process, whoever started it."""
 
 import logging
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from .data.samples import Samples
 from .metrics import Metrics
 from .optimizer import Average, grad_norm, make_optimizer, rate_share
 from .recipes.recipe import Recipe, Schedule
+from .stopping import StoppedError, asked_to_stop
 from .validation import Judgement, judge
 from .watch import Watch
 from .world import World
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from .evaluate import Films
 
 logger = logging.getLogger(__name__)
-
-
-class StoppedError(HsDataError):
-    """A run was asked to stop, and its state is saved."""
-
-    exit_code = 130
 
 
 class Training:
@@ -81,8 +75,10 @@ class Training:
         """Go on from a checkpoint's tensors."""
         self.network.load_state_dict(tensors.model)
         load_optimizer(self.optimizer, sorted(self.parameters), tensors.optimizer)
-        if self.average is not None and tensors.average:
-            self.average.tensors = {n: t.to(self.world.device).clone() for n, t in tensors.average.items()}
+        if self.average is not None:
+            # A run that had none begins its average at the weights it has now, not at those it was made with.
+            begin = tensors.average or {name: value.detach().float() for name, value in self.parameters.items()}
+            self.average.tensors = {name: tensor.to(self.world.device).clone() for name, tensor in begin.items()}
 
     def tensors(self) -> Tensors:
         """Return what a checkpoint holds."""
@@ -106,13 +102,13 @@ class Training:
             watch.floor_s = self._count_flops() / (config.peak_tflops * 1e12)
         loader = self._loader()
         batches = loader.batches(self.state.step * self.state.batch_size)
-        with _asked_to_stop() as asked:
+        with asked_to_stop() as asked:
             while self.state.step < config.steps:
                 with watch.waiting():
                     batch = next(batches).to(self.world.device)
                 self._step(batch, watch)
                 step = self.state.step
-                if step % config.log_every == 0 and metrics is not None:
+                if step % config.log_every == 0:
                     self._log(metrics, watch)
                 due = step % config.save_every == 0 or step == config.steps
                 stop = self.world.any(bool(asked))
@@ -120,6 +116,7 @@ class Training:
                     checkpoints.save(self.state, self.tensors())
                 if stop:
                     checkpoints.finish()
+                    self.world.wait()  # torchrun ends everybody soon after the first one ends
                     raise StoppedError(
                         f"{self.run_folder}: stopped after step {step} and saved; run again with --resume"
                     )
@@ -133,7 +130,8 @@ class Training:
         """Return the floating-point operations of this process's share of a step, counted and not estimated."""
         batch = self.samples.batch(0, self.state.batch_size // self.world.size).to(self.world.device)
         with FlopCounterMode(display=False) as counter, self._autocast():
-            self.recipe.loss(self.network, batch, self.schedule).mean.backward()
+            for part in self._parts(batch):
+                self.recipe.loss(self.network, part, self.schedule).mean.backward()
         self.optimizer.zero_grad(set_to_none=True)
         return counter.get_total_flops()
 
@@ -176,8 +174,7 @@ class Training:
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         """Add up the gradients of the parts of a batch; return the loss of each sample, [B]."""
-        size = -(-len(batch) // self.config.optim.accumulation)
-        parts = batch.split(size)
+        parts = self._parts(batch)
         losses = []
         for number, part in enumerate(parts):
             with self._without_sync(number < len(parts) - 1), self._autocast():
@@ -185,6 +182,9 @@ class Training:
                 (loss.mean * (len(part) / len(batch))).backward()
             losses.append(loss.per_sample)
         return torch.cat(losses)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        return batch.split(-(-len(batch) // self.config.optim.accumulation))
 
     def _skip(self, batch: Batch, per_sample: torch.Tensor) -> None:
         """Leave the weights as they are, name the clips, and give up after too many in a row."""
@@ -213,7 +213,10 @@ class Training:
         else:
             yield
 
-    def _log(self, metrics: Metrics, watch: Watch) -> None:
+    def _log(self, metrics: Metrics | None, watch: Watch) -> None:
+        if metrics is None:
+            watch.clear()
+            return
         values = watch.values(self.state.batch_size)
         metrics.write(self.state.step, {**values, "lr": self.optimizer.param_groups[0]["lr"]})
 
@@ -272,18 +275,3 @@ def _parallel(network: torch.nn.Module, world: World) -> DistributedDataParallel
     if world.size == 1:
         return None
     return DistributedDataParallel(network, device_ids=[world.device] if world.device.type == "cuda" else None)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collect SIGTERM, which a scheduler sends before it takes the machine away; empty while none has come."""
-    asked: list[int] = []
-    try:
-        before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-    except ValueError:  # not the main thread: Ray Train runs us in one of its own and stops us itself
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,11 +1,11 @@
 """Ray Train as a launcher: the same `train` in the workers of a `TorchTrainer`, started again when one dies."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.base_trainer import TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
@@ -27,7 +27,7 @@ def launch_ray(setup: Setup, num_processes: int) -> None:
     trainer = TorchTrainer(
         _work,
         # A worker that was restarted finds checkpoints that the first try had not.
-        train_loop_config={"setup": to_json(replace(setup, resume=True))},
+        train_loop_config={"setup": to_json(replace(setup, resume=True)), "folder": os.getcwd()},
         scaling_config=ScalingConfig(num_workers=num_processes, use_gpu=uses_gpu),
         run_config=RunConfig(
             storage_path=str((Path(setup.run) / "ray").absolute()),
@@ -37,8 +37,11 @@ def launch_ray(setup: Setup, num_processes: int) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise HsDataError(f"{setup.run}: {error}") from error
+        failures = getattr(error, "worker_failures", {}).values()
+        ours = next((failure for failure in failures if isinstance(failure, HsDataError)), None)
+        raise HsDataError(str(ours) if ours else f"{setup.run}: {error}") from error
 
 
 def _work(config: dict[str, Any]) -> None:
+    os.chdir(config["folder"])  # Ray puts its workers elsewhere, and paths are those of the command
     train(from_json(config["setup"]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..manifests.errors import ConfigError
 from .diffusion import VSchedule, ddim
 from .models.highsync import HighSync
 from .recipes.audio_windows import CONTEXT, gather_windows
@@ -32,7 +33,7 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.window, self.batch) < 1 or not 0 <= self.overlap < self.window:
-            raise ValueError("sampling: steps, window and batch must be positive, and overlap less than the window")
+            raise ConfigError("sampling: steps, window and batch must be positive, and overlap less than the window")
 
 
 def window_starts(num_frames: int, window: int, overlap: int) -> list[int]:

@@ -19,9 +19,10 @@ class Watch:
         self._num_timesteps = num_timesteps
         self.floor_s = 0.0
         """Seconds that a step would take at the device's peak; 0: not known."""
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget what was seen, and begin to count anew."""
         self._since = time.perf_counter()
         self._waited_s = 0.0
         self._steps = 0
@@ -64,5 +65,5 @@ class Watch:
             line[f"loss_level{number}"] = inside.mean().item() if len(inside) else None
         if self._world.device.type == "cuda":
             line["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        self._clear()
+        self.clear()
         return line

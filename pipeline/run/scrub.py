@@ -172,7 +172,10 @@ def _scrub_quarantine(root: Path, names: Names) -> None:
 
 def _scrub_selections(root: Path, names: Names) -> None:
     for name in selections.names(root):
-        table = pq.read_table(selections.folder_of(root, name) / "verdicts.parquet", schema=selections.SCHEMA)
+        path = selections.folder_of(root, name) / "verdicts.parquet"
+        if not path.is_file():  # killed at its first save, between its two files
+            continue
+        table = pq.read_table(path, schema=selections.SCHEMA)
         stays = [clip_id in names.known for clip_id in table["clip_id"].to_pylist()]
         if not all(stays):
             selections.save(root, name, selections.load_facts(root, name), table.filter(pa.array(stays, pa.bool_())))
