@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.train import WorkerGroupError
 
+from hs_data.manifests.errors import ConfigError, HsDataError
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors
+from hs_data.trainer.launch import launch
 from hs_data.trainer.metrics import read_metrics
+from hs_data.trainer.request import make_setup
 
 STEPS = 12
 
@@ -63,3 +67,18 @@ def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_
         assert left.keys() == right.keys()
         assert all(torch.equal(left[name], right[name]) for name in left), part
     assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
+
+
+def test_why_a_run_failed_is_told_and_not_where(random_dataset, tmp_path, monkeypatch):
+    def fail(_trainer: object) -> None:
+        raise WorkerGroupError("Traceback ...", {0: ConfigError("run.steps: cannot be used")})
+
+    monkeypatch.setattr("hs_data.trainer.ray_launch.TorchTrainer.fit", fail)
+    setup = make_setup(
+        datasets=[str(random_dataset)],
+        recipe="highsync-stage1",
+        output=tmp_path / "run",
+        assignments=["run.device=cpu"],
+    )
+    with pytest.raises(HsDataError, match=r"^run\.steps: cannot be used$"):
+        launch(setup, "ray", 1)

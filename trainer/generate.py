@@ -87,7 +87,7 @@ def _check_contract(dataset: Dataset, state: State) -> None:
 
 
 def _largest(dataset: Dataset) -> list[Clip]:
-    """Return the clips of the largest face at each time: of clips that overlap, the one with the tallest face."""
+    """Return clips that do not overlap, the ones with the tallest faces first chosen; an overlapping one goes whole."""
     table = dataset.clips(["clip_id", "start_frame", "num_frames", "face_height_p50_px"]).to_pylist()
     rows = {row["clip_id"]: row for row in table}
     chosen: list[Clip] = []

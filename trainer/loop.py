@@ -22,7 +22,7 @@ from .metrics import Metrics
 from .optimizer import Average, grad_norm, make_optimizer, rate_share
 from .recipes.recipe import Recipe, Schedule
 from .stopping import StoppedError, asked_to_stop
-from .validation import Judgement, judge
+from .validation import Judgement, compare_sounds, summarise
 from .watch import Watch
 from .world import World
 
@@ -226,7 +226,7 @@ class Training:
         found = None
         if self.validation is not None and self.world.is_main:
             with self._shipped(), self._autocast():
-                found = judge(
+                pairs = compare_sounds(
                     self.network,
                     self.recipe,
                     self.validation,
@@ -235,6 +235,7 @@ class Training:
                     batch_size=self.state.batch_size // self.world.size,
                     device=self.world.device,
                 )
+            found = summarise(pairs)
             if metrics is not None:
                 metrics.write(self.state.step, found.values())
         self.world.wait()

@@ -57,24 +57,6 @@ class Pair:
     """None where the next sample is of the same clip."""
 
 
-def judge(
-    network: Network,
-    recipe: Recipe,
-    samples: Samples,
-    schedule: Schedule,
-    *,
-    num_samples: int,
-    batch_size: int,
-    device: torch.device,
-) -> Judgement:
-    """Measure a network on samples 0 .. `num_samples` - 1, whose windows, noise and timesteps are always the same."""
-    return summarise(
-        compare_sounds(
-            network, recipe, samples, schedule, num_samples=num_samples, batch_size=batch_size, device=device
-        )
-    )
-
-
 @torch.no_grad()
 def compare_sounds(
     network: Network,
@@ -86,7 +68,10 @@ def compare_sounds(
     batch_size: int,
     device: torch.device,
 ) -> list[Pair]:
-    """Return the losses behind `judge`, sample by sample; which sound another's is depends on `batch_size`."""
+    """Return the losses of samples 0 .. `num_samples` - 1, whose windows, noise and timesteps are always the same.
+
+    Which sound another's is depends on `batch_size`.
+    """
     batches = Loader(samples, batch_size=max(2, batch_size)).batches(0, num_samples)
     return [pair for batch in batches for pair in _pairs(network, recipe, samples, schedule, batch.to(device))]
 
