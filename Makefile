@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The checkout's place counts too: an editable install in a shared environment points to one checkout.
 STAMP := $(VENV)/.installed-$(shell { cat constraints.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
 
-.PHONY: demo test check bench format install
+.PHONY: demo test test-slow check bench format install
 
 demo: $(STAMP)
 	$(BIN)/hs-data build --source demo --output demo
@@ -13,7 +13,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	# A file stays with one process, so that what its tests share is made once.
-	$(BIN)/python -m pytest -q -n $$(nproc) --dist loadfile
+	$(BIN)/python -m pytest -q -n $$(nproc) --dist loadfile -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -n $$(nproc) --dist loadfile -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -99,7 +99,9 @@ def check_clip(row: dict, clip: ClipTruth) -> None:
         assert row["residual_lead_ms"] == pytest.approx(left * 40, abs=50), where
 
 
-@pytest.mark.parametrize(("executor", "workers"), [("local", 2), ("ray", 1), ("ray", 2)])
+@pytest.mark.parametrize(
+    ("executor", "workers"), [("local", 2), pytest.param("ray", 1, marks=pytest.mark.slow), ("ray", 2)]
+)
 def test_any_executor_and_number_of_workers_gives_the_same_bytes(few, reference, tmp_path, executor, workers):
     build(few, tmp_path / "dataset", "--executor", executor, "--workers", str(workers))
     assert contents(tmp_path / "dataset") == contents(reference)
@@ -187,6 +189,7 @@ def test_select_then_build_encodes_only_what_is_newly_kept(few, tmp_path):
     assert list(verify(dataset)) == []
 
 
+@pytest.mark.slow
 def test_odd_names_and_equal_names_do_not_mix(demo_videos, tmp_path):
     videos, output = tmp_path / "videos", tmp_path / "dataset"
     names = ["a b.mp4", "é'\".mp4", "$x.mp4", "-y.mp4", "名.mp4", "one/00001.mp4", "two/00001.mp4"]
@@ -243,7 +246,7 @@ PATCH = """
 """
 
 
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_crash_a_bug_and_a_stall_cost_one_file_each(demo_videos, tmp_path, executor):
     videos, output, patch = tmp_path / "videos", tmp_path / "dataset", tmp_path / "patch"
     videos.mkdir()
@@ -288,6 +291,7 @@ def test_latents_decode_to_faces(reference):
     assert list(verify(dataset, decode=decoder_for(dataset), num_decoded=4)) == []
 
 
+@pytest.mark.slow
 def test_estimate_writes_nothing_and_is_near(few, reference, tmp_path):
     words = ("--source", "folder", "--input", str(few), "--output", str(tmp_path / "new"), "--preset", "embedded")
     guess = json.loads(run("build", *words, "--executor", "local", "--estimate", "--json").stdout)

@@ -16,6 +16,8 @@ from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.latents import decoder_for
 
+pytestmark = pytest.mark.slow
+
 CLIPS = ("derived__dev_base.mp4", "derived__dev_off+120ms.mp4", "FuxiVirtualHuman__styletalk_Obama_clip1_muxed.mp4")
 SECONDS = 1.3
 OPEN = (

@@ -40,6 +40,7 @@ def words(dataset: Path, run: Path, launcher: str) -> list[str]:
     return [sys.executable, "-m", "hs_data.cli", *command, "--launcher", launcher, *options]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_dataset, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

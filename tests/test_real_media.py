@@ -13,7 +13,7 @@ from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.latents import decoder_for
 
-pytestmark = pytest.mark.media
+pytestmark = [pytest.mark.media, pytest.mark.slow]
 
 BROKEN = {
     "derived__dev_zerobytes.mp4": "truncated",
