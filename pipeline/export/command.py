@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, HsDataError
+from ...manifests.processes import leave_terminal
 from ...manifests.storage import digest, read_json, write_bytes, write_json
 from .clips import ExportClip, kept_clips
 from .cut import Cutting, Failure, Pixels, cut
@@ -154,7 +155,7 @@ def _results(tasks: Sequence[tuple[Any, ...]], num_workers: int) -> Iterator[End
     if num_workers < 2:
         yield from (cut(*task) for task in tasks)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=leave_terminal) as pool:
         try:
             yield from (done.result() for done in as_completed([pool.submit(cut, *task) for task in tasks]))
         except BrokenProcessPool as error:

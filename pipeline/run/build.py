@@ -1,7 +1,6 @@
 """`hs-data build`: plan -> score -> select -> encode -> finalize -> report, each of which goes on where it stopped."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -54,7 +53,7 @@ class Request:
     """The limits without them."""
     executor: str = "ray"
     num_workers: int = 0
-    """0: one per core."""
+    """0: one per core, of this machine or of the Ray cluster."""
     limit: int | None = None
     shard: tuple[int, int] | None = None
     only: frozenset[str] | None = None
@@ -171,9 +170,7 @@ class Build:
                 "root": str(self._request.root.resolve()),
                 "dataset": str(self._dataset.resolve()),
             }
-            self._pool = make_pool(
-                self._request.executor, self._request.num_workers or len(os.sched_getaffinity(0)), setup
-            )
+            self._pool = make_pool(self._request.executor, self._request.num_workers, setup)
         return self._pool
 
     def _select(self, scores: pa.Table) -> pa.Table:
