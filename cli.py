@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from .commands import ablating, building, curating, exporting, fetching, inspecting, maintaining, models, training
-from .commands.terminal import STOPPED, TERMINATED, console, plain, prepare_process
+from .commands.terminal import STOPPED, TERMINATED, console, follow, plain, prepare_process
 from .manifests.errors import HsDataError
 
 app = typer.Typer(
@@ -28,6 +28,10 @@ app.add_typer(maintaining.app)
 app.add_typer(training.app)
 app.add_typer(exporting.app)
 app.add_typer(ablating.app, name="ablate", no_args_is_help=True)
+
+
+WITH_PROGRESS = ("build", "fetch", "train", "ablate")
+"""Commands that show themselves how far they are."""
 
 
 def main() -> None:
@@ -57,12 +61,17 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from importlib.metadata import version as installed  # noqa: PLC0415
 
         print(installed("hs-data"))  # noqa: T201 - data
         raise typer.Exit
+    if context.invoked_subcommand and context.invoked_subcommand not in WITH_PROGRESS:
+        context.call_on_close(follow(context.invoked_subcommand))
 
 
 if __name__ == "__main__":

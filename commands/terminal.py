@@ -4,6 +4,8 @@ import json
 import logging
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+LINE_EVERY_S = 60.0
 STOPPED = 130
 """What Ctrl-C ends with, as in a shell."""
 TERMINATED = 143
@@ -51,6 +54,23 @@ def prepare_process() -> None:
 
     ignore_input()
     signal.signal(signal.SIGTERM, stop)
+
+
+def follow(name: str) -> Callable[[], None]:
+    """Print a line a minute to standard error: how long a command runs, and where it stands; return what ends that."""
+    from ..manifests.status import current  # noqa: PLC0415
+
+    ended = threading.Event()
+
+    def tell() -> None:
+        minutes = 0
+        while not ended.wait(LINE_EVERY_S):
+            minutes += 1
+            stands = current()
+            console().print(f"{name}: {minutes} min{stands and ', '}{stands}", highlight=False)
+
+    threading.Thread(target=tell, daemon=True).start()
+    return ended.set
 
 
 def log_to_stderr() -> None:

@@ -41,7 +41,7 @@ def run(words: Sequence[str], *, timeout_s: float, variables: Mapping[str, str] 
         stdout=other,
         stderr=other,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one system call, no lock
         env={**os.environ, **(variables or {})},
     )
     os.close(other)
