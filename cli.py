@@ -1,13 +1,14 @@
 """The `hs-data` command: its commands laid together, and how errors end. They are in `commands/`."""
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from .commands import ablating, building, curating, exporting, fetching, inspecting, maintaining, models, training
-from .commands.terminal import console, plain
+from .commands.terminal import STOPPED, TERMINATED, console, follow, plain, prepare_process
 from .manifests.errors import HsDataError
 
 app = typer.Typer(
@@ -27,12 +28,15 @@ app.add_typer(maintaining.app)
 app.add_typer(training.app)
 app.add_typer(exporting.app)
 app.add_typer(ablating.app, name="ablate", no_args_is_help=True)
-STOPPED = 130
-"""What Ctrl-C ends with, as in a shell."""
+
+
+WITH_PROGRESS = ("build", "fetch", "train", "ablate")
+"""Commands that show themselves how far they are."""
 
 
 def main() -> None:
     """Run the command line; the console script of the package."""
+    prepare_process()
     try:
         app()
     except HsDataError as error:
@@ -44,9 +48,11 @@ def main() -> None:
             raise
         _fail(f"{error.filename or 'files'}: {error.strerror or error}; check the path, its rights and the disk", 1)
     except SystemExit as stop:
-        if stop.code == STOPPED:
+        # While Ray starts, its own handler is in place, which ends with the number of the signal.
+        code = TERMINATED if stop.code == signal.SIGTERM else stop.code
+        if code in (STOPPED, TERMINATED):
             console().print("stopped; run the same command again to go on", highlight=False)
-        raise
+        sys.exit(code)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
@@ -55,12 +61,17 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from importlib.metadata import version as installed  # noqa: PLC0415
 
         print(installed("hs-data"))  # noqa: T201 - data
         raise typer.Exit
+    if context.invoked_subcommand and context.invoked_subcommand not in WITH_PROGRESS:
+        context.call_on_close(follow(context.invoked_subcommand))
 
 
 if __name__ == "__main__":

@@ -74,8 +74,12 @@ def select(
     With --name the rules, laid over the dataset's own, and the verdicts are saved beside it, for `--selection NAME`.
     """
     from ..pipeline.run import reselect  # noqa: PLC0415
+    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
 
-    change = reselect.reselect(dataset, assignments=set_, config_file=config, reset=reset, dry_run=dry_run, name=name)
+    with lock_written(dataset, "select", writes=not dry_run):
+        change = reselect.reselect(
+            dataset, assignments=set_, config_file=config, reset=reset, dry_run=dry_run, name=name
+        )
     emit(change, as_json)
     if name and change["to_encode"]:
         waiting = f"{change['to_encode']} of the {change['kept_now']} clips that {plain(name)} keeps are not encoded"

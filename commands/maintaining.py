@@ -21,11 +21,13 @@ def forget(
 ) -> None:
     """Remove every byte of a source video or of a person from a dataset, and have later builds leave them out.
 
-    Killed, it is finished by the next `hs-data forget DATASET` or build. No build may run meanwhile; inputs stay.
+    Killed, it is finished by the next `hs-data forget DATASET` or build; inputs stay.
     """
     from ..pipeline.run import forget as forgetting  # noqa: PLC0415
+    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
 
-    emit(forgetting.forget(dataset, source=source, identity=identity, dry_run=dry_run), as_json)
+    with lock_written(dataset, "forget", writes=not dry_run):
+        emit(forgetting.forget(dataset, source=source, identity=identity, dry_run=dry_run), as_json)
 
 
 @app.command(epilog="Example:  hs-data merge all vfhq hdtf")
@@ -43,8 +45,10 @@ def merge(
     Shards are hard-linked where the disk allows it, else copied; the result says how many of each.
     """
     from ..pipeline.run import merge as merging  # noqa: PLC0415
+    from ..pipeline.run.lock import lock_dataset  # noqa: PLC0415
 
-    emit(merging.merge(out, datasets, resplit=resplit, copy=copy), as_json)
+    with lock_dataset(out, "merge"):
+        emit(merging.merge(out, datasets, resplit=resplit, copy=copy), as_json)
 
 
 @app.command(epilog="Example:  hs-data split dataset --set select.val_share=0.1 --set select.test_share=0.1")
@@ -59,8 +63,10 @@ def split(
     Settings: select.val_share, select.test_share, select.official_splits; later builds keep them.
     """
     from ..pipeline.run import resplit  # noqa: PLC0415
+    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
 
-    emit(resplit.resplit(dataset, assignments=set_, dry_run=dry_run), as_json)
+    with lock_written(dataset, "split", writes=not dry_run):
+        emit(resplit.resplit(dataset, assignments=set_, dry_run=dry_run), as_json)
 
 
 @app.command(epilog="Example:  hs-data gc dataset --delete")
@@ -74,8 +80,10 @@ def gc(
 ) -> None:
     """Show, and with --delete free, what no run needs any more: leftovers of killed runs and of other settings."""
     from ..pipeline.run import gc as collector  # noqa: PLC0415
+    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
 
-    rows = collector.collect(dataset, delete=delete, min_age_h=min_age_h)
+    with lock_written(dataset, "gc", writes=delete):
+        rows = collector.collect(dataset, delete=delete, min_age_h=min_age_h)
     emit(rows, as_json)
     total = sum(row["bytes"] for row in rows)
     verb = "freed" if delete else "can be freed with --delete"

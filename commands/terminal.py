@@ -2,7 +2,10 @@
 
 import json
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +14,11 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+LINE_EVERY_S = 60.0
+STOPPED = 130
+"""What Ctrl-C ends with, as in a shell."""
+TERMINATED = 143
+"""What SIGTERM ends with, as in a shell."""
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
 SelectionOption = Annotated[
     str | None, typer.Option("--selection", metavar="NAME", help="A named selection, made by `hs-data select --name`.")
@@ -31,6 +39,38 @@ def plain(text: str) -> str:
     from rich.markup import escape  # noqa: PLC0415
 
     return escape(text)
+
+
+def prepare_process() -> None:
+    """Have no command read its input or end without tidying up.
+
+    No command has anything to ask, and a program that a library starts must not find a terminal to play with. SIGTERM,
+    which a scheduler sends, unwinds like Ctrl-C does.
+    """
+    from ..manifests.processes import ignore_input  # noqa: PLC0415
+
+    def stop(_number: int, _frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    ignore_input()
+    signal.signal(signal.SIGTERM, stop)
+
+
+def follow(name: str) -> Callable[[], None]:
+    """Print a line a minute to standard error: how long a command runs, and where it stands; return what ends that."""
+    from ..manifests.status import current  # noqa: PLC0415
+
+    ended = threading.Event()
+
+    def tell() -> None:
+        minutes = 0
+        while not ended.wait(LINE_EVERY_S):
+            minutes += 1
+            stands = current()
+            console().print(f"{name}: {minutes} min{stands and ', '}{stands}", highlight=False)
+
+    threading.Thread(target=tell, daemon=True).start()
+    return ended.set
 
 
 def log_to_stderr() -> None:

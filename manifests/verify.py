@@ -14,6 +14,7 @@ from .errors import DatasetError
 from .forgotten import FILE, KINDS, Forgotten
 from .records import SAMPLES_PER_FRAME
 from .shards import Shard
+from .status import counted
 from .storage import sha256_file
 
 Decoder = Callable[[np.ndarray], float]
@@ -47,7 +48,7 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
     if decode is not None and dataset.kept and num_decoded:
         step = max(1, len(dataset.kept) // num_decoded)
         chosen = set(dataset.kept[::step][:num_decoded])
-    for entry in dataset.index["shards"]:
+    for entry in counted(dataset.index["shards"], "shards"):
         clips = clips_of.pop(entry["path"], [])
         faults = list(_check_shard(dataset.path, entry, clips))
         yield from faults

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..manifests.records import SAMPLES_PER_FRAME
+from ..manifests.status import counted
 from . import correlation, distances, lip_crops, speech
 from .config import Config
 from .lips import SEEN_BEFORE, LipStream
@@ -118,7 +119,7 @@ def run(subjects: Sequence[Subject], estimate: Estimate, *, spans: int, leads: S
     reach = max(abs(lead) for lead in leads)
     long = [subject for subject in subjects if subject.num_frames - reach >= MIN_FRAMES]
     trials, foreign, num_unmeasured = [], [], 0
-    for place, subject in enumerate(long):
+    for place, subject in enumerate(counted(long, "clips tried")):
         own = estimate(*cut(subject, 0, spans=spans))
         for lead in leads:
             found = estimate(*cut(subject, lead, spans=spans))

@@ -40,11 +40,11 @@ class RunConfig:
     """How the work is spread and when a run gives up."""
 
     unit_s: float = 300.0
-    """Footage of one unit of scoring, seconds: what is lost at most when a worker dies."""
+    """Footage of one unit of scoring at most, seconds: what is lost when a worker dies."""
     chunk_s: float = 600.0
     """Longer files are scored in chunks of about this length."""
     shard_mb: float = 384.0
-    """Size of a shard."""
+    """Size of a shard, MB; of a build that would have fewer than 32, a share of it, 4 or 24 MB at least."""
     max_error_rate: float = 0.1
     """Share of inputs that may end as `internal_error` before the run counts as failed."""
     check_boxes: bool = True

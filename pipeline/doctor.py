@@ -17,6 +17,7 @@ from av.error import FFmpegError
 
 from ..manifests import settings
 from ..manifests.errors import HsDataError
+from ..manifests.processes import use_own_ray
 from .media.decode import DecodeConfig, frames
 from .media.probe import probe
 from .models import registry
@@ -120,6 +121,7 @@ def _gpu() -> Finding:
 
 
 def _ray() -> Finding:
+    use_own_ray()
     from .run.ray_pool import try_ray  # noqa: PLC0415 - the only room that imports Ray
 
     try:

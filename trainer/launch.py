@@ -12,6 +12,7 @@ import torch
 
 from ..manifests import settings
 from ..manifests.errors import ConfigError, DatasetError, HsDataError
+from ..manifests.processes import use_own_ray
 from ..manifests.storage import write_json
 from .checkpoint import Checkpoints, State, checkpoints, find_checkpoint, read_state, read_tensors
 from .config import TrainConfig, batch_size
@@ -57,9 +58,10 @@ def launch(setup: Setup, launcher: Launcher, num_processes: int) -> None:
     """
     check_folder(setup)
     if launcher == "ray":
+        own = use_own_ray()
         from .ray_launch import launch_ray  # noqa: PLC0415 - Ray is imported only by who asks for it
 
-        launch_ray(setup, num_processes)
+        launch_ray(setup, num_processes, own=own)
     elif num_processes == 1 or "WORLD_SIZE" in os.environ:  # alone, or torchrun has started us already
         train(setup)
     else:
@@ -200,7 +202,8 @@ def _torchrun(setup: Setup, num_processes: int) -> None:
     words += ["-m", "hs_data.trainer.worker", to_json(setup)]
     # Without this torchrun warns, and sets it to 1 for more than one process.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with subprocess.Popen(words, env=environment) as process, asked_to_stop(process.send_signal) as asked:  # noqa: S603 - a list, no shell
+    null = subprocess.DEVNULL
+    with subprocess.Popen(words, env=environment, stdin=null) as process, asked_to_stop(process.send_signal) as asked:  # noqa: S603 - a list, no shell
         code = process.wait()
     if asked:
         raise StoppedError(f"{setup.run}: stopped; run again with --resume")

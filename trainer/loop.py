@@ -108,6 +108,8 @@ class Training:
                     batch = next(batches).to(self.world.device)
                 self._step(batch, watch)
                 step = self.state.step
+                if metrics is not None:
+                    metrics.stepped(step)
                 if step % config.log_every == 0:
                     self._log(metrics, watch)
                 due = step % config.save_every == 0 or step == config.steps

@@ -46,6 +46,10 @@ class Metrics:
         if self._wandb is not None:
             self._wandb.finish()
 
+    def stepped(self, step: int) -> None:
+        """Show that a step is done."""
+        self._display.stepped(step)
+
     def write(self, step: int, values: Values) -> None:
         """Add a line; None stands for what was not measured."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")

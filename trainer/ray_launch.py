@@ -5,24 +5,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
+from ..manifests.processes import leave_terminal
 from .launch import Setup, from_json, to_json, train
 
 MAX_FAILURES = 3
 """Workers that may die before the run gives up; each time it goes on from the newest checkpoint."""
 
 
-def launch_ray(setup: Setup, num_processes: int) -> None:
-    """Train on the Ray cluster that `RAY_ADDRESS` names, or on one started here.
+def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
+    """Train on the Ray cluster that `RAY_ADDRESS` names, or on one started here, on the loopback alone.
 
     The run's folder and the datasets must be reachable under the same paths from every node.
+
+    Args:
+        setup: of the run.
+        num_processes: workers.
+        own: whether Ray is started here.
 
     Raises:
         HsDataError: the run failed too often, or for a reason that would come back.
     """
+    if own and not ray.is_initialized():
+        # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
+        ray.init(address="local", include_dashboard=False)
     uses_gpu = setup.config["run"]["device"] == "cuda"
     trainer = TorchTrainer(
         _work,
@@ -43,5 +53,6 @@ def launch_ray(setup: Setup, num_processes: int) -> None:
 
 
 def _work(config: dict[str, Any]) -> None:
+    leave_terminal()
     os.chdir(config["folder"])  # Ray puts its workers elsewhere, and paths are those of the command
     train(from_json(config["setup"]))

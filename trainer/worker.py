@@ -5,11 +5,13 @@ import os
 import sys
 
 from ..manifests.errors import HsDataError
+from ..manifests.processes import leave_terminal
 from .launch import from_json, train
 
 
 def main() -> None:
     """Train with the setup in the first argument; its errors are told once, by the main process."""
+    leave_terminal()
     is_main = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(levelname)s %(message)s")
     try:

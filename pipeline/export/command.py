@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, HsDataError
+from ...manifests.processes import leave_terminal
+from ...manifests.status import counted
 from ...manifests.storage import digest, read_json, write_bytes, write_json
 from .clips import ExportClip, kept_clips
 from .cut import Cutting, Failure, Pixels, cut
@@ -140,7 +142,7 @@ def _cut_all(
     columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("clips", total=len(clips))
-        for found in _results(tasks, num_workers):
+        for _, found in zip(counted(tasks, "files"), _results(tasks, num_workers), strict=True):
             ended |= found
             progress.advance(task, len(found))
             for name, failure in found.items():
@@ -154,7 +156,7 @@ def _results(tasks: Sequence[tuple[Any, ...]], num_workers: int) -> Iterator[End
     if num_workers < 2:
         yield from (cut(*task) for task in tasks)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=leave_terminal) as pool:
         try:
             yield from (done.result() for done in as_completed([pool.submit(cut, *task) for task in tasks]))
         except BrokenProcessPool as error:

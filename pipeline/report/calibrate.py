@@ -10,6 +10,7 @@ from rich.table import Table
 from ...manifests import settings
 from ...manifests.dataset import Clip, Dataset
 from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.status import counted
 from ...manifests.storage import digest, read_json, write_json
 from .. import calibration
 from ..config import Config, settled
@@ -94,7 +95,7 @@ def _subjects(
     speaking = clips.is_kept & clips.equals("clip_class", "speech") & clips.has_id(set(stored))
     places = clips.order[speaking[clips.order]][:limit]
     folder = source_folder(dataset, input_dir) if network is not None else None
-    for place in places:
+    for place in counted(list(places), "clips read"):
         row = clips.rows(np.array([place]), COLUMNS).to_pylist()[0]
         yield _subject(dataset, stored[row["clip_id"]], row, config, network, folder)
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ...manifests.dataset import Clip, Dataset
 from ...manifests.records import FRAME_RATE
+from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest
 from ..demo.encode import add_sound, encode_video
 from ..latents import Codec, codec_of
@@ -36,7 +37,7 @@ def make_previews(dataset: Dataset, clips: Sequence[Clip]) -> int:
         return 0
     codec = codec_of(dataset)
     began = time.monotonic()
-    for number, clip in enumerate(missing):
+    for number, clip in enumerate(counted(missing, "films")):
         if number and time.monotonic() - began > BUDGET_S:
             return len(missing) - number
         with atomic_path(preview_path(dataset, clip)) as temporary:

@@ -43,14 +43,17 @@ class Beat:
         finally:
             deadline.close()
 
+    def item(self) -> str | None:
+        """Return the item that the worker is at; None between two units."""
+        try:
+            return json.loads(self._item.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # never written, or it is being written
+            return None
+
     def last_words(self) -> LastWords:
         """Read what a dead worker left behind."""
-        try:
-            item = json.loads(self._item.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # never written, or the worker died while it wrote
-            item = None
         trace = self.trace.read_text(encoding="utf-8", errors="replace") if self.trace.is_file() else ""
-        return LastWords(item=item, timed_out=deadline_fired(self.trace), trace=trace)
+        return LastWords(item=self.item(), timed_out=deadline_fired(self.trace), trace=trace)
 
     def clear(self) -> None:
         """Remove the files."""

@@ -1,7 +1,6 @@
 """`hs-data build`: plan -> score -> select -> encode -> finalize -> report, each of which goes on where it stopped."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,13 +25,14 @@ from .finalize import Result, tables_are_whole, write_dataset
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
-from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
+from .lock import lock_dataset
+from .plan import PROBE_FINGERPRINT, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
 from .spans import place_spans
 from .supervise import Limits, Supervisor
-from .units import Item, Phase, Unit
+from .units import Item, Phase, Unit, UnitSize, encode_size, score_size
 
 logger = logging.getLogger(__name__)
 RECYCLE_MB = 3000.0
@@ -54,7 +54,7 @@ class Request:
     """The limits without them."""
     executor: str = "ray"
     num_workers: int = 0
-    """0: one per core."""
+    """0: one per core, of this machine or of the Ray cluster."""
     limit: int | None = None
     shard: tuple[int, int] | None = None
     only: frozenset[str] | None = None
@@ -85,18 +85,24 @@ class Build:
         self._num_units = 0
 
     def run(self) -> Outcome:
-        """Run all phases; workers are started by the first phase that has something to do, and stopped at the end."""
-        try:
-            return self._run()
-        finally:
-            if self._pool is not None:
-                self._pool.close()
+        """Run all phases; workers are started by the first phase that has something to do, and stopped at the end.
 
-    def _run(self) -> Outcome:
+        Raises:
+            HsDataError: what is missing, or that another process writes the dataset.
+        """
         request, config = self._request, self._config
         inputs = self._list() if request.source.needs_input else []  # a source that is not there is told before models
         registry.require_all(config.model_names, config.models)  # before the first file, not after an hour of decoding
         require_iqa(config.quality, config.models)
+        with lock_dataset(self._dataset, "build", request.shard):
+            try:
+                return self._run(inputs)
+            finally:
+                if self._pool is not None:
+                    self._pool.close()
+
+    def _run(self, inputs: list[Item]) -> Outcome:
+        request, config = self._request, self._config
         if not request.source.needs_input:
             make_demo(request.root)
             inputs = self._list()
@@ -108,16 +114,16 @@ class Build:
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
         there = [item for item in inputs if item["refused"] is None]
-        probed = self._phase("probe", there, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
+        probed = self._phase("probe", there, PROBE_FINGERPRINT, size=UnitSize(weight="files", least=4, most=32))
         inputs = not_forgotten(inputs, probed.receipts)
         if num_gone := num_listed - len(inputs):
             logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)
         checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
         stretches = score_items(inputs, checked, config)
-        scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)
+        scored = self._phase("score", stretches, config.score_fingerprint(), size=score_size(config))
         clips = self._select(read_scores(scored, self._dataset, stretches))
         kept = encode_items(clips, stretches, config)
-        encoded = self._phase("encode", kept, config.encode_fingerprint(), most=config.run.shard_mb, weight="mb")
+        encoded = self._phase("encode", kept, config.encode_fingerprint(), size=encode_size(config))
         if request.shard is not None:
             return Outcome(num_units=self._num_units, finalized=False)
         result = Result(
@@ -140,15 +146,14 @@ class Build:
         request = self._request
         return list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
 
-    def _phase(
-        self, phase: Phase, items: Sequence[Item], fingerprint: str, *, most: float, weight: str = "seconds"
-    ) -> Ledger:
+    def _phase(self, phase: Phase, items: Sequence[Item], fingerprint: str, *, size: UnitSize) -> Ledger:
         """Do what is not done of a phase, and return what is known of all of it."""
         ledger = Ledger(self._dataset, phase, fingerprint)
         done = {item["id"] for item in items if is_done(ledger.receipts.get(item["id"]))}
         plan = PlanFile(self._dataset, phase, self._request.shard)
-        units = plan.units(items, done, fingerprint, most=most, weight=weight)
-        with self._display.phase(phase, items, len(done)):
+        units = plan.units(items, done, fingerprint, most=size.of(items), weight=size.weight)
+        done_s = sum(item["seconds"] for item in items if item["id"] in done)
+        with self._display.phase(phase, items, len(done), done_s):
             self._do(units)
         if units:
             ledger = Ledger(self._dataset, phase, fingerprint)
@@ -171,9 +176,7 @@ class Build:
                 "root": str(self._request.root.resolve()),
                 "dataset": str(self._dataset.resolve()),
             }
-            self._pool = make_pool(
-                self._request.executor, self._request.num_workers or len(os.sched_getaffinity(0)), setup
-            )
+            self._pool = make_pool(self._request.executor, self._request.num_workers, setup)
         return self._pool
 
     def _select(self, scores: pa.Table) -> pa.Table:

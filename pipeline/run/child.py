@@ -1,4 +1,7 @@
-"""The main loop of a local worker: units in on standard input, answers out on standard output, one JSON line each."""
+"""The main loop of a local worker: units in on one pipe, answers out on another, one JSON line each.
+
+The pipes are not the standard streams: those belong to whatever a library reads, prints or starts.
+"""
 
 import json
 import logging
@@ -16,18 +19,24 @@ from .work import Setup, Worker
 logger = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Serve until standard input closes, which it does when the driver dies, however it dies."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not look like an answer
+def main(units: int, replies: int) -> None:
+    """Serve until the pipe closes, which it does when the driver dies, however it dies.
+
+    Args:
+        units: file descriptor that the setup and then units are read from.
+        replies: the one that answers are written to.
+    """
+    for descriptor in (units, replies):
+        os.set_inheritable(descriptor, False)  # a process of ours that outlives us must not hold the driver up
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    lines = _listen()
+    lines = _listen(units)
     first = json.loads(lines.get())
     worker = Worker(Setup(**first["setup"]), first["name"])
-    while True:
-        unit = Unit.from_table(json.loads(lines.get()))
-        answers.write(json.dumps(_answer(worker, unit)) + "\n")
-        answers.flush()
+    with os.fdopen(replies, "w", encoding="utf-8") as answers:
+        while True:
+            unit = Unit.from_table(json.loads(lines.get()))
+            answers.write(json.dumps(_answer(worker, unit)) + "\n")
+            answers.flush()
 
 
 def _answer(worker: Worker, unit: Unit) -> dict[str, Any]:
@@ -40,12 +49,13 @@ def _answer(worker: Worker, unit: Unit) -> dict[str, Any]:
         return {"failed": f"{type(error).__name__}: {error}", "fatal": False}
 
 
-def _listen() -> "queue.Queue[str]":
+def _listen(units: int) -> "queue.Queue[str]":
     lines: queue.Queue[str] = queue.Queue()
 
     def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
+        with os.fdopen(units, encoding="utf-8") as pipe:
+            for line in pipe:
+                lines.put(line)
         os._exit(0)  # the driver is gone: do not finish a unit that nobody waits for
 
     threading.Thread(target=read, daemon=True).start()
@@ -53,4 +63,4 @@ def _listen() -> "queue.Queue[str]":
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -12,8 +12,8 @@ from .gpus import ANSWER
 
 
 def main() -> None:
-    """Read a setup as JSON from standard input and print `needed_bytes` of a worker and `free_bytes` of each GPU."""
-    config = settings.build(Config, json.load(sys.stdin)["config"])
+    """Take a setup as JSON from the command line and print `needed_bytes` of a worker and `free_bytes` of each GPU."""
+    config = settings.build(Config, json.loads(sys.argv[1])["config"])
     free = [torch.cuda.mem_get_info(place)[0] for place in range(torch.cuda.device_count())]
     Networks(config).exercise()
     torch.cuda.synchronize()

@@ -21,25 +21,27 @@ class GpuShare:
 
     num_workers: int
     num_gpus: int = 0
-    """GPUs of this machine that take part; 0 where networks run on the CPU."""
+    """GPUs that take part, of this machine or of the cluster; 0 where networks run on the CPU."""
     per_worker: float = 0.0
     """Share of one GPU, 0-1."""
 
 
-def share_gpus(setup: dict[str, Any], num_workers: int) -> GpuShare:
+def share_gpus(setup: dict[str, Any], num_workers: int, num_gpus: int | None = None) -> GpuShare:
     """Let a process of its own load all networks and run their largest batches, and divide the memory by its need.
 
     Args:
         setup: what workers get; its `models.device` is settled.
         num_workers: workers that were asked for, or one per core.
+        num_gpus: GPUs of a cluster, each taken to have as much memory as the smallest one here; None: those here.
 
     Raises:
         ModelError: one worker does not fit into the GPU, or the networks do not run on it.
     """
     if setup["config"]["models"]["device"] != "cuda":
         return GpuShare(num_workers=num_workers)
-    words = [sys.executable, "-m", "hs_data.pipeline.run.gpu_probe"]
-    done = subprocess.run(words, input=json.dumps(setup), capture_output=True, text=True, check=False)  # noqa: S603 - a list, no shell
+    words = [sys.executable, "-m", "hs_data.pipeline.run.gpu_probe", json.dumps(setup)]
+    null = subprocess.DEVNULL
+    done = subprocess.run(words, stdin=null, capture_output=True, text=True, check=False, start_new_session=True)  # noqa: S603 - a list, no shell
     lines = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines()
@@ -47,7 +49,8 @@ def share_gpus(setup: dict[str, Any], num_workers: int) -> GpuShare:
             f"GPU: the networks do not run on it ({said[-1] if said else 'no message'}); see hs-data doctor"
         )
     answer = json.loads(lines[0].removeprefix(ANSWER))
-    return divide(answer["needed_bytes"], answer["free_bytes"], num_workers)
+    free = answer["free_bytes"]
+    return divide(answer["needed_bytes"], free if num_gpus is None else [min(free)] * num_gpus, num_workers)
 
 
 def divide(needed_bytes: int, free_bytes: list[int], num_workers: int) -> GpuShare:

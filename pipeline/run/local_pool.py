@@ -90,34 +90,38 @@ class _Child:
         self.name = name
         self.gpu = gpu
         self.unit: Unit | None = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hs_data.pipeline.run.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        theirs, ours = os.pipe(), os.pipe()
+        self.process = subprocess.Popen(  # noqa: S603 - a list, no shell
+            [sys.executable, "-m", "hs_data.pipeline.run.child", str(theirs[0]), str(ours[1])],
+            # Of its own session: no terminal stops it, and Ctrl-C is for the driver alone, which then ends its workers.
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # what a library prints must not look like an answer
+            start_new_session=True,
+            pass_fds=(theirs[0], ours[1]),
             env=environment(os.environ, gpu),
-            text=True,
         )
+        os.close(theirs[0])
+        os.close(ours[1])
+        self._units = os.fdopen(theirs[1], "w", encoding="utf-8")
+        self._replies = os.fdopen(ours[0], encoding="utf-8")
         self.send({"setup": setup, "name": name})
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
     def send(self, table: dict[str, Any]) -> None:
         """Send one line; a child that is gone is noticed by its listener."""
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(table) + "\n")
-            self.process.stdin.flush()
+            self._units.write(json.dumps(table) + "\n")
+            self._units.flush()
 
     def stop(self) -> None:
         """End the process and wait for it."""
         self.process.kill()
         self.process.wait()
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._units.close()
 
     def _listen(self, answers: "queue.Queue[tuple[_Child, str | None]]") -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
+        with self._replies as lines:
             for line in lines:
                 answers.put((self, line))
         self.process.wait()

@@ -15,6 +15,7 @@ from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE, Forgotten
 from ...manifests.schema import CLIP_SCHEMA
+from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest, sha256_file, write_json
 from ..select import SelectConfig
 from ..splits import overlaps
@@ -67,7 +68,7 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
         clips = assign_anew(clips, limits)
     if shared := overlaps(clips):
         raise DatasetError(f"{out}: {shared[0]} ({len(shared)} such); merge with --resplit to assign splits anew")
-    ways = Counter(_bring(out, shard, copy=copy) for shard in taken)
+    ways = Counter(_bring(out, shard, copy=copy) for shard in counted(taken, "shards"))
     _write(out, datasets, clips, taken)
     finish_forgetting(out)  # what one has forgotten may stand in another
     counts = open_dataset(out).index["counts"]

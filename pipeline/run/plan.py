@@ -17,7 +17,6 @@ from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
 
 PROBE_FINGERPRINT = "probe-1"
-PROBE_UNIT_FILES = 32
 PROBE_TIMEOUT_S = 30.0
 PROBE_BYTES_PER_S = 5e6
 """A probe reads a file twice; one that takes longer than at this rate has stalled."""

@@ -1,9 +1,11 @@
 """Pools of workers: the same `Worker` in child processes of our own, or in Ray actors on any number of machines."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...manifests.processes import use_own_ray
 from .gpus import share_gpus
 from .units import Unit
 from .work import Done
@@ -73,14 +75,24 @@ def environment(base: Mapping[str, str], gpu: int | None = None) -> dict[str, st
 def make_pool(executor: str, num_workers: int, setup: dict[str, Any]) -> Pool:
     """Start a pool; the module that imports Ray is loaded only for `ray`.
 
+    Args:
+        executor: `ray` or `local`.
+        num_workers: 0 is one per core, of this machine or of the cluster.
+        setup: what workers get.
+
     Raises:
         ModelError: networks are to run on a GPU and do not fit.
     """
-    share = share_gpus(setup, num_workers)
     if executor == "ray":
+        own = use_own_ray()
         from .ray_pool import RayPool  # noqa: PLC0415
 
-        return RayPool(share, setup)
+        return RayPool(num_workers, setup, own=own)
     from .local_pool import LocalPool  # noqa: PLC0415
 
-    return LocalPool(share, setup)
+    return LocalPool(share_gpus(setup, num_workers or num_cores()), setup)
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -19,6 +19,7 @@ from ...manifests import selections
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
+from ...manifests.status import counted
 from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
 from .finalize import count, hash_tables, write_table
 from .shard_cuts import Cut, describe_shard, move_rows, plan_cuts, successor, write_cut
@@ -66,7 +67,7 @@ def scrub(root: Path, forgotten: Forgotten) -> None:
     """Write everything anew that holds something to be forgotten; old shards and scores are left for `stale`."""
     names = look_up(root, forgotten)
     cuts = plan_cuts(root, shards_of(root), names.known)
-    for path, cut in cuts.items():
+    for path, cut in counted(cuts.items(), "shards"):
         write_cut(root, path, cut)
     _scrub_scores(root, names)
     _scrub_commits(root, names, forgotten, cuts)

@@ -64,7 +64,7 @@ class Supervisor:
         *,
         limits: Limits,
         finished: Callable[[Unit, Done | None], None],
-        waiting: Callable[[float], None] = lambda oldest_s: None,
+        waiting: Callable[[float, Sequence[Sequence[Item]]], None] = lambda oldest_s, through: None,
     ) -> None:
         self._pool = pool
         self._dataset = dataset
@@ -75,6 +75,7 @@ class Supervisor:
         self._queue: deque[Unit] = deque()
         self._running: dict[str, tuple[Unit, float]] = {}
         self._deaths: Counter[str] = Counter()
+        self._told = 0.0
 
     def run(self, units: Sequence[Unit]) -> None:
         """Return when every item is committed or set aside.
@@ -91,8 +92,20 @@ class Supervisor:
             for event in self._pool.wait(POLL_S):
                 self._take(event)
             self._kill_overdue()
-            now = time.monotonic()
-            self._waiting(max((now - began for _, began in self._running.values()), default=0.0))
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell what runs; not at every event, for the workers' files may lie on a slow share."""
+        now = time.monotonic()
+        if now - self._told >= POLL_S:
+            self._told = now
+            oldest_s = max((now - began for _, began in self._running.values()), default=0.0)
+            self._waiting(oldest_s, [self._through(worker, unit) for worker, (unit, _) in self._running.items()])
+
+    def _through(self, worker: str, unit: Unit) -> tuple[Item, ...]:
+        """Return the items that a worker is through with; they count only when their unit is committed."""
+        at = Beat(self._dataset, worker).item()
+        return unit.items[: next((place for place, item in enumerate(unit.items) if item["id"] == at), 0)]
 
     def _take(self, event: Event) -> None:
         self._running.pop(event.worker, None)

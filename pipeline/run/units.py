@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from ...manifests.records import unpack
 from ...manifests.storage import digest
+from ..config import Config
 from ..kept_clip import EncodeItem
+from ..models import registry
 from ..score import ScoreItem
 from .boxes import unpack_face
 
@@ -69,6 +71,39 @@ def group(items: Iterable[Item], *, most: float, weight: str = "seconds") -> lis
         groups[-1].append(item)
         room -= item[weight]
     return groups
+
+
+NUM_UNITS = 32
+"""Units that a small phase is cut into, so that every worker has some; large ones have as many as they need."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSize:
+    """How large the units of a phase are, by one of their items' fields.
+
+    It depends on the items and the settings, and never on the number of workers: the units of encoding are the shards.
+    """
+
+    weight: str
+    least: float
+    """So much at least is worth opening a file for, in a phase that is large enough."""
+    most: float
+
+    def of(self, items: Sequence[Item]) -> float:
+        """Return the weight of a unit, where these are all items of the phase."""
+        return min(self.most, max(self.least, sum(item[self.weight] for item in items) / NUM_UNITS))
+
+
+def score_size(config: Config) -> UnitSize:
+    """Return the size of a unit of scoring: networks take longer, so less is worth its while."""
+    least = 10.0 if registry.uses_torch(config.score_models, config.models) else 30.0
+    return UnitSize(weight="seconds", least=least, most=config.run.unit_s)
+
+
+def encode_size(config: Config) -> UnitSize:
+    """Return the size of a shard; 24 MB are 20 s of footage and as long to encode without networks."""
+    least = 4.0 if registry.uses_torch(config.encode_models, config.models) else 24.0
+    return UnitSize(weight="mb", least=least, most=config.run.shard_mb)
 
 
 def score_item(item: Item) -> ScoreItem:
