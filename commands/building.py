@@ -12,8 +12,12 @@ app = typer.Typer()
 
 @app.command(epilog="Example:  hs-data build --source folder --input videos --output dataset --preset cpu")
 def build(
-    source: Annotated[str, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`. Required.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes. Required.")
+    ] = None,
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder.")] = None,
     preset: Annotated[str | None, typer.Option(help="embedded, cpu or highsync. Default: the source's.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
@@ -55,7 +59,7 @@ def build(
     if as_json:
         print_json(summary)
     else:
-        print(output)  # noqa: T201 - data: where the dataset is
+        print(request.dataset)  # noqa: T201 - data: where the dataset is
 
 
 @app.command(epilog="Example:  hs-data sources vfhq --input VFHQ")

@@ -1,8 +1,6 @@
 """What commands share: options, and where they print. Data goes to standard output, all else to standard error."""
 
-import json
-import logging
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,9 +19,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 def console(*, stderr: bool = True) -> "Console":
     """Return the console to talk to people on."""
-    from rich.console import Console  # noqa: PLC0415
+    from .printing import PrintableConsole  # noqa: PLC0415
 
-    return Console(stderr=stderr)
+    return PrintableConsole(stderr=stderr)
 
 
 def plain(text: str) -> str:
@@ -35,7 +33,9 @@ def plain(text: str) -> str:
 
 def log_to_stderr() -> None:
     """Show log lines from `info` on."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    from ..manifests import printable  # noqa: PLC0415
+
+    printable.log_to_stderr()
 
 
 def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
@@ -45,10 +45,19 @@ def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
         return
     from ..pipeline.report.terminal import as_lines  # noqa: PLC0415
 
-    for line in as_lines(value):
-        print(line)  # noqa: T201 - data
+    print_lines(as_lines(value))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as data; what would steer a terminal, in file names for example, is spelled out."""
+    from ..manifests.printable import printable_name  # noqa: PLC0415
+
+    for line in lines:
+        print(printable_name(line))  # noqa: T201 - data
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - data
+    from ..manifests.printable import printable_json  # noqa: PLC0415
+
+    print(printable_json(value))  # noqa: T201 - data

@@ -5,13 +5,14 @@ import os
 import sys
 
 from ..manifests.errors import HsDataError
+from ..manifests.printable import log_to_stderr
 from .launch import from_json, train
 
 
 def main() -> None:
     """Train with the setup in the first argument; its errors are told once, by the main process."""
     is_main = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.INFO if is_main else logging.ERROR)
     try:
         train(from_json(sys.argv[1]))
     except HsDataError as error:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...manifests.errors import HsDataError
+from ...manifests.printable import log_to_stderr
 from .units import Unit
 from .work import Setup, Worker
 
@@ -20,7 +21,7 @@ def main() -> None:
     """Serve until standard input closes, which it does when the driver dies, however it dies."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not look like an answer
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     lines = _listen()
     first = json.loads(lines.get())
     worker = Worker(Setup(**first["setup"]), first["name"])
