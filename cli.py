@@ -6,7 +6,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import ablating, building, curating, exporting, fetching, inspecting, maintaining, models, training
+from .commands import (
+    ablating,
+    building,
+    curating,
+    exporting,
+    fetching,
+    inspecting,
+    maintaining,
+    models,
+    training,
+    usage,
+)
 from .commands.terminal import console, plain
 from .manifests.errors import HsDataError
 
@@ -34,7 +45,7 @@ STOPPED = 130
 def main() -> None:
     """Run the command line; the console script of the package."""
     try:
-        app()
+        code = app(standalone_mode=False) or 0
     except HsDataError as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise
@@ -43,10 +54,21 @@ def main() -> None:
         if os.environ.get("HS_DATA_DEBUG") or isinstance(error, BrokenPipeError):
             raise
         _fail(f"{error.filename or 'files'}: {error.strerror or error}; check the path, its rights and the disk", 1)
-    except SystemExit as stop:
-        if stop.code == STOPPED:
-            console().print("stopped; run the same command again to go on", highlight=False)
-        raise
+    except Exception as error:
+        if not usage.is_usage_error(error):
+            raise
+        _refuse(error)
+    if code == STOPPED:
+        console().print("stopped; run the same command again to go on", highlight=False)
+    sys.exit(code)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """End as wrong words on the command line do; no words at all get the help."""
+    message = str(usage.as_ours(error))
+    if isinstance(error, typer.Abort) or "NoArgsIsHelp" in type(error).__name__:
+        sys.exit(2)
+    _fail(message, 2)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .terminal import JsonOption, SetOption, console, emit, log_to_stderr, print_json
+from . import completion
+from .terminal import JsonOption, PresetOption, SetOption, console, emit, log_to_stderr, print_json
 
 app = typer.Typer()
 
@@ -13,13 +14,18 @@ app = typer.Typer()
 @app.command(epilog="Example:  hs-data build --source folder --input videos --output dataset --preset cpu")
 def build(
     source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`. Required.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Source dataset; see `hs-data sources`. Required.",
+            autocompletion=completion.sources,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes. Required.")
     ] = None,
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder.")] = None,
-    preset: Annotated[str | None, typer.Option(help="embedded, cpu or highsync. Default: the source's.")] = None,
+    preset: PresetOption = None,
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
     set_: SetOption = [],  # noqa: B006 - typer copies it
     executor: Annotated[Literal["ray", "local"], typer.Option(help="Where workers run; the dataset is equal.")] = "ray",
@@ -64,7 +70,10 @@ def build(
 
 @app.command(epilog="Example:  hs-data sources vfhq --input VFHQ")
 def sources(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one source in full.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show one source in full.", autocompletion=completion.sources),
+    ] = None,
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Look what is there.")] = None,
     as_json: JsonOption = False,
 ) -> None:

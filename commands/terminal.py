@@ -6,20 +6,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import completion
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
 SelectionOption = Annotated[
-    str | None, typer.Option("--selection", metavar="NAME", help="A named selection, made by `hs-data select --name`.")
+    str | None,
+    typer.Option(
+        "--selection",
+        metavar="NAME",
+        help="A named selection, made by `hs-data select --name`.",
+        autocompletion=completion.selections,
+    ),
 ]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting; may be repeated.", autocompletion=completion.settings
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="embedded, cpu or highsync. Default: the source's.", autocompletion=completion.presets),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 def console(*, stderr: bool = True) -> "Console":
     """Return the console to talk to people on."""
-    from .printing import PrintableConsole  # noqa: PLC0415
+    from ..pipeline.report.console import PrintableConsole  # noqa: PLC0415
 
     return PrintableConsole(stderr=stderr)
 

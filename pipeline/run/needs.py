@@ -31,14 +31,19 @@ def check(source: Source, *, input_dir: Path | None, output: Path | None, preset
     needs = [*_input(source, input_dir), *_output(output)]
     if not needs:
         return
-    needs += _weights(preset, config)
-    words = ["hs-data build", f"--source {source.name}"]
-    words += [f"--input {input_dir or 'DIR'}"] if source.needs_input else []
-    words += [f"--output {output or 'DATASET'}"]
+    needs += _weights(config)
     if len(needs) == 1:
-        raise ConfigError(f"--source {source.name}: {needs[0]}")
+        raise ConfigError(needs[0])
     listed = "\n".join(f"{number}. {need}" for number, need in enumerate(needs, start=1))
+    words = ["hs-data build", f"--source {source.name}"]
+    words += [f"--input {_folder(input_dir)}"] if source.needs_input else []
+    words += [f"--output {output or 'DATASET'}"]
+    words += [f"--preset {preset}"] if preset != source.preset else []
     raise ConfigError(f"--source {source.name}: {len(needs)} things are missing\n{listed}\nThen:  {' '.join(words)}")
+
+
+def _folder(named: Path | None) -> Path | str:
+    return "DIR" if named is None else named.parent if named.is_file() else named
 
 
 def _input(source: Source, folder: Path | None) -> list[str]:
@@ -46,10 +51,9 @@ def _input(source: Source, folder: Path | None) -> list[str]:
         return []
     ways = f"{source.guide()}{_fetching(source)}"
     if folder is None:
-        return [f"needs --input DIR, the folder of its videos. {ways}"]
-    if folder.exists() and not folder.is_dir():
-        parent = folder.parent if folder.parent != Path() else Path(".")
-        return [f"--input {folder}: is a file; name the folder that holds it: --source folder --input {parent}"]
+        return [f"--source {source.name}: needs --input DIR, the folder of its videos. {ways}"]
+    if folder.is_file():
+        return [f"--input {folder}: is a file; name the folder that holds it: --source folder --input {folder.parent}"]
     if not folder.exists():
         return [f"--input {folder}: no such folder. {ways}"]
     return []
@@ -63,12 +67,12 @@ def _fetching(source: Source) -> str:
 
 
 def _output(folder: Path | None) -> list[str]:
-    return ["needs --output DATASET, the folder to write; a new or an empty one"] if folder is None else []
+    return ["--output DATASET: is not given; name a new or an empty folder to write"] if folder is None else []
 
 
-def _weights(preset: str, config: Config) -> list[str]:
+def _weights(config: Config) -> list[str]:
     missing = [name for name in config.model_names if registry.find(name, config.models) is None]
     if not missing:
         return []
-    other = registry.how_to_get(missing, config.models)
-    return [f"needs weights that are not here yet:  hs-data models fetch --preset {preset}\n   or one by one: {other}"]
+    sizes = "(their sizes and licences:  hs-data models)"
+    return [f"weights: {registry.how_to_get(missing, config.models)}  {sizes}"]
