@@ -45,7 +45,7 @@ STOPPED = 130
 def main() -> None:
     """Run the command line; the console script of the package."""
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="hs-data", standalone_mode=False) or 0
     except HsDataError as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise

@@ -48,8 +48,9 @@ def selections(context: typer.Context, incomplete: str) -> list[str]:
     """Return the named selections of the dataset that the command line names."""
     from ..manifests import selections as named  # noqa: PLC0415
 
-    dataset = context.params.get("dataset") or context.params.get("a")
-    return [name for name in named.names(Path(str(dataset))) if name.startswith(incomplete)] if dataset else []
+    # An option that waits for its value leaves what was read before it in `args`.
+    dataset = context.params.get("dataset") or next(iter(context.args), None)
+    return [name for name in named.names(Path(dataset)) if name.startswith(incomplete)] if dataset else []
 
 
 def settings(context: typer.Context, incomplete: str) -> list[str]:

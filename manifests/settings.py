@@ -118,6 +118,14 @@ def _inside(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
 
 
+def section(table: Mapping[str, typing.Any], name: str) -> Table:
+    """Return one section of a table, empty where it is not there; raise `ConfigError` where it is no table."""
+    found = table.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{name}: {shown(found)} is not a table; write {name}.key=value")
+    return dict(found)
+
+
 def merge(*layers: Mapping[str, typing.Any]) -> Table:
     """Lay tables over each other, the later one winning key by key."""
     merged: Table = {}
@@ -158,27 +166,37 @@ def _check_keys(cls: type, table: Mapping[str, typing.Any], path: str, known: li
     names = [field.name for field in dataclasses.fields(cls)]
     for key, raw in table.items():
         if key not in names:
-            raise ConfigError(f"{path}{key[:MAX_SHOWN]}: no such setting; {meant(f'{path}{key}', known, path, names)}")
+            whole = _deepest(f"{path}{key}", raw)
+            raise ConfigError(f"{whole[:MAX_SHOWN]}: no such setting; {meant(whole, known, path, names, key)}")
         if dataclasses.is_dataclass(hints[key]) and isinstance(raw, Mapping):
             _check_keys(typing.cast(type, hints[key]), raw, f"{path}{key}.", known)
 
 
-def meant(key: str, known: Sequence[str], path: str = "", names: Sequence[str] = ()) -> str:
+def _deepest(key: str, raw: object) -> str:
+    """Return the first whole key of a table that is not known: its last part says best what was meant."""
+    while isinstance(raw, Mapping) and raw:
+        inner, raw = next(iter(raw.items()))
+        key = f"{key}.{inner}"
+    return key
+
+
+def meant(key: str, known: Sequence[str], path: str = "", names: Sequence[str] = (), table: str = "") -> str:
     """Return which setting an unknown key stands for: one of the same name elsewhere, or one that is spelt alike.
 
     Args:
         key: the unknown one, dotted.
         known: all settings, dotted.
-        path: the table that it stands in, with a dot behind it.
+        path: the table that has no such key, with a dot behind it.
         names: what that table knows.
+        table: the part of the key that it does not know.
     """
     leaf = key.rpartition(".")[2]
     same = [name for name in known if name.rpartition(".")[2] == leaf]
-    near = nearest(leaf, names)
+    near = nearest(table or leaf, names)
     alike = nearest(leaf, dict.fromkeys(name.rpartition(".")[2] for name in known))
     elsewhere = [name for name in known if name.rpartition(".")[2] == alike]
     found = same or ([f"{path}{near}"] if near else elsewhere)
-    return f"did you mean {' or '.join(found)}?" if found else "all of them are in docs/settings.md"
+    return f"did you mean {' or '.join(found)}?" if found else "docs/settings.md lists all of them"
 
 
 def to_table(config: object) -> Table:

@@ -9,7 +9,7 @@ from ..manifests import settings
 from ..manifests.settings import Range, check_ranges
 from .data.config import DataConfig
 from .recipes.recipe import Recipe
-from .recipes.registry import make_recipe
+from .recipes.registry import RECIPES, make_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +135,13 @@ def resolve(
     table = settings.merge(
         settings.load_toml(file) if file else {}, settings.parse_assignments(list(assignments)), over
     )
-    if table.get("model", {}).get("size") == "tiny":
+    if settings.section(table, "model").get("size") == "tiny":
         table = settings.merge(TINY.get(recipe, {}), table)
-    own = table.pop("recipe", {})
+    own = settings.section(table, "recipe")
+    table.pop("recipe", None)
     make_recipe(recipe, own)
-    return settings.build(TrainConfig, table), own
+    others = [key for key, _, _ in settings.keys(RECIPES[recipe].config, path="recipe.")]
+    return settings.build(TrainConfig, table, others=others), own
 
 
 def batch_size(config: TrainConfig, recipe: Recipe) -> int:
