@@ -7,7 +7,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import ablating, building, curating, exporting, fetching, inspecting, maintaining, models, training
+from .commands import (
+    ablating,
+    building,
+    curating,
+    exporting,
+    fetching,
+    inspecting,
+    maintaining,
+    models,
+    training,
+    usage,
+)
 from .commands.terminal import STOPPED, TERMINATED, console, follow, plain, prepare_process
 from .manifests.errors import HsDataError
 
@@ -38,7 +49,7 @@ def main() -> None:
     """Run the command line; the console script of the package."""
     prepare_process()
     try:
-        app()
+        code = app(prog_name="hs-data", standalone_mode=False) or 0
     except HsDataError as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise
@@ -50,9 +61,21 @@ def main() -> None:
     except SystemExit as stop:
         # While Ray starts, its own handler is in place, which ends with the number of the signal.
         code = TERMINATED if stop.code == signal.SIGTERM else stop.code
-        if code in (STOPPED, TERMINATED):
-            console().print("stopped; run the same command again to go on", highlight=False)
-        sys.exit(code)
+    except Exception as error:
+        if not usage.is_usage_error(error):
+            raise
+        _refuse(error)
+    if code in (STOPPED, TERMINATED):
+        console().print("stopped; run the same command again to go on", highlight=False)
+    sys.exit(code)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """End as wrong words on the command line do; no words at all get the help."""
+    message = str(usage.as_ours(error))
+    if isinstance(error, typer.Abort) or "NoArgsIsHelp" in type(error).__name__:
+        sys.exit(2)
+    _fail(message, 2)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -5,17 +5,27 @@ from typing import Annotated, Literal
 
 import typer
 
-from .terminal import JsonOption, SetOption, console, emit, log_to_stderr, print_json
+from . import completion
+from .terminal import JsonOption, PresetOption, SetOption, console, emit, log_to_stderr, print_json
 
 app = typer.Typer()
 
 
 @app.command(epilog="Example:  hs-data build --source folder --input videos --output dataset --preset cpu")
 def build(
-    source: Annotated[str, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Source dataset; see `hs-data sources`. Required.",
+            autocompletion=completion.sources,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write; resumes. Required.")
+    ] = None,
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Source folder.")] = None,
-    preset: Annotated[str | None, typer.Option(help="embedded, cpu or highsync. Default: the source's.")] = None,
+    preset: PresetOption = None,
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
     set_: SetOption = [],  # noqa: B006 - typer copies it
     executor: Annotated[Literal["ray", "local"], typer.Option(help="Where workers run; the dataset is equal.")] = "ray",
@@ -55,12 +65,15 @@ def build(
     if as_json:
         print_json(summary)
     else:
-        print(output)  # noqa: T201 - data: where the dataset is
+        print(request.dataset)  # noqa: T201 - data: where the dataset is
 
 
 @app.command(epilog="Example:  hs-data sources vfhq --input VFHQ")
 def sources(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one source in full.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show one source in full.", autocompletion=completion.sources),
+    ] = None,
     input_: Annotated[Path | None, typer.Option("--input", "-i", metavar="DIR", help="Look what is there.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from .terminal import DatasetArgument, JsonOption, SelectionOption, SetOption, console, emit, plain, print_json
+from .terminal import (
+    DatasetArgument,
+    JsonOption,
+    SelectionOption,
+    SetOption,
+    console,
+    emit,
+    plain,
+    print_json,
+    print_lines,
+)
 
 app = typer.Typer()
 
@@ -53,8 +63,7 @@ def why(
         files, clips = story.find(opened, name)
         print_json({"files": files, "clips": clips})
         return
-    for line in story.tell(opened, name):
-        print(line)  # noqa: T201 - data
+    print_lines(story.tell(opened, name))
 
 
 @app.command(epilog="Example:  hs-data select dataset --set select.min_face_px=300")

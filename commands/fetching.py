@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .terminal import JsonOption, console, emit
 
 app = typer.Typer()
@@ -12,7 +13,10 @@ app = typer.Typer()
 
 @app.command(epilog="Example:  hs-data fetch --source hdtf --input HDTF --output HDTF --limit 20")
 def fetch(
-    source: Annotated[str, typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.")],
+    source: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Source dataset; see `hs-data sources`.", autocompletion=completion.sources),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the videos; resumes.")],
     input_: Annotated[
         str | None,
@@ -22,10 +26,16 @@ def fetch(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Try at most N in this run.")] = None,
     again: Annotated[
-        list[str], typer.Option("--again", metavar="STATUS", help="Try these once more too; may be repeated.")
+        list[str],
+        typer.Option(
+            "--again",
+            metavar="STATUS",
+            help="Try these once more too; may be repeated.",
+            autocompletion=completion.statuses,
+        ),
     ] = [],  # noqa: B006 - typer copies it
     max_lines: Annotated[int, typer.Option(min=144, help="Largest shorter side of a picture, px.")] = 1080,
-    pause: Annotated[float, typer.Option(min=0, help="Seconds between two videos of YouTube.")] = 5.0,
+    pause: Annotated[float, typer.Option(min=0, max=86400, help="Seconds between two videos of YouTube.")] = 5.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be fetched and write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .terminal import JsonOption, SetOption, console, emit, print_json
 
 app = typer.Typer()
@@ -27,8 +28,14 @@ def models(context: typer.Context, set_: SetOption = [], as_json: JsonOption = F
 
 @app.command("fetch", epilog="Example:  hs-data models fetch yunet --set models.dir=weights")
 def fetch_models(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models, by name.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Those that a build with this preset needs.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Models, by name.", autocompletion=completion.models),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Those that a build with this preset needs.", autocompletion=completion.presets),
+    ] = None,
     set_: SetOption = [],  # noqa: B006
     offline: Annotated[bool, typer.Option("--offline", help="Verify what is there and download nothing.")] = False,
     as_json: JsonOption = False,

@@ -1,15 +1,15 @@
 """What commands share: options, and where they print. Data goes to standard output, all else to standard error."""
 
-import json
-import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from . import completion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,17 +21,32 @@ TERMINATED = 143
 """What SIGTERM ends with, as in a shell."""
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
 SelectionOption = Annotated[
-    str | None, typer.Option("--selection", metavar="NAME", help="A named selection, made by `hs-data select --name`.")
+    str | None,
+    typer.Option(
+        "--selection",
+        metavar="NAME",
+        help="A named selection, made by `hs-data select --name`.",
+        autocompletion=completion.selections,
+    ),
 ]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting; may be repeated.", autocompletion=completion.settings
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="embedded, cpu or highsync. Default: the source's.", autocompletion=completion.presets),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 def console(*, stderr: bool = True) -> "Console":
     """Return the console to talk to people on."""
-    from rich.console import Console  # noqa: PLC0415
+    from ..pipeline.report.console import PrintableConsole  # noqa: PLC0415
 
-    return Console(stderr=stderr)
+    return PrintableConsole(stderr=stderr)
 
 
 def plain(text: str) -> str:
@@ -75,7 +90,9 @@ def follow(name: str) -> Callable[[], None]:
 
 def log_to_stderr() -> None:
     """Show log lines from `info` on."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    from ..manifests import printable  # noqa: PLC0415
+
+    printable.log_to_stderr()
 
 
 def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
@@ -85,10 +102,19 @@ def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
         return
     from ..pipeline.report.terminal import as_lines  # noqa: PLC0415
 
-    for line in as_lines(value):
-        print(line)  # noqa: T201 - data
+    print_lines(as_lines(value))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as data; what would steer a terminal, in file names for example, is spelled out."""
+    from ..manifests.printable import printable_name  # noqa: PLC0415
+
+    for line in lines:
+        print(printable_name(line))  # noqa: T201 - data
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - data
+    from ..manifests.printable import printable_json  # noqa: PLC0415
+
+    print(printable_json(value))  # noqa: T201 - data

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from . import completion
 from .terminal import JsonOption, SetOption, console, emit, log_to_stderr, print_json
 
 app = typer.Typer()
@@ -14,7 +15,10 @@ app = typer.Typer()
 @app.command(epilog="Example:  hs-data train demo --recipe highsync-stage1 --size tiny --steps 200 -o run1")
 def train(
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Folder or URI; several as A=0.7 B=0.3.")],
-    recipe: Annotated[str, typer.Option(help="What is trained: highsync-stage1, highsync-stage2.")],
+    recipe: Annotated[
+        str,
+        typer.Option(help="What is trained: highsync-stage1, highsync-stage2.", autocompletion=completion.recipes),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
     size: Annotated[Literal["full", "tiny"] | None, typer.Option(help="full: SD 1.5's; tiny: for a CPU.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
@@ -69,7 +73,7 @@ def generate(
     audio: Annotated[Path, typer.Option(metavar="A", help="File with the sound to say.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.mp4", help="Video to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(help="1: none; HighSync publishes 3.5.")] = 1.0,
+    guidance: Annotated[float, typer.Option(min=0, max=100, help="1: none; HighSync publishes 3.5.")] = 1.0,
     window: Annotated[int, typer.Option(min=1, help="Frames denoised together.")] = 12,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that windows share.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,

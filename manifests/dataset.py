@@ -1,10 +1,11 @@
 """A dataset on disk, opened for reading: its index, its tables, its shards."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,14 @@ import pyarrow.parquet as pq
 
 from . import selections
 from .errors import DatasetError
+from .records import FRAME_RATE
 from .schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA, Column
 from .selections import Selection
 from .shards import Shard
 from .storage import read_json
+
+SPLITS = ("train", "val", "test")
+"""In the order in which they are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,12 @@ class Clip:
     num_frames: int
     split: str | None = None
     """train, val or test."""
-    dataset: "Dataset" = field(repr=False, compare=False)
+    dataset: "Dataset" = field(compare=False)
+
+    def __repr__(self) -> str:
+        """Return its id, length and split."""
+        length = f"{self.num_frames} frames, {self.num_frames / FRAME_RATE:.2f} s"
+        return f"<Clip {self.clip_id}: {length}, {self.split or 'in no split'}>"
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -159,6 +169,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.kept)
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Clip]: ...
+    def __getitem__(self, place: int | slice) -> Clip | list[Clip]:
+        """Return a kept clip by its place in the table, or several; raise `IndexError` beyond the last one."""
+        return self.kept[place]
+
+    def __repr__(self) -> str:
+        """Return what one wants to know first: clips, hours, source, and how many clips each split has."""
+        num_clips = Counter(clip.split for clip in self)
+        hours = sum(clip.num_frames for clip in self) / FRAME_RATE / 3600
+        splits = [f"{num_clips[name]} {name or 'in no split'}" for name in (*SPLITS, None) if num_clips[name]]
+        facts = [f"{len(self)} clips", f"{hours:.3g} h", f"source {self.index.get('source', 'unknown')}", *splits]
+        chosen = f" selection {self.selection.name!r}" if self.selection else ""
+        return f"<Dataset {str(self.path)!r}{chosen}: {', '.join(facts)}>"
 
     def _table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
         names = list(columns) if columns is not None else None

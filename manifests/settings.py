@@ -1,28 +1,74 @@
 """Settings: TOML tables and `key=value` words become frozen dataclasses; nothing unknown is let through."""
 
 import dataclasses
-import difflib
+import functools
 import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import ConfigError
+from .near import nearest
 
 T = typing.TypeVar("T")
 Table = dict[str, typing.Any]
+MAX_DEPTH = 8
+"""Tables in tables; settings have two levels, and a selection's facts no more than three."""
+MAX_SHOWN = 60
+"""Characters of a value that a message shows."""
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be, both ends with it: `stride: Annotated[int, Range(1, 250)] = 5`."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:,.10g} to {self.high:,.10g}"
+
+
+def check_ranges(config: object) -> None:
+    """Raise `ValueError` when a number of a config dataclass lies outside its `Range`; for `__post_init__`."""
+    for name, allowed in ranges(type(config)).items():
+        value = getattr(config, name)
+        if not allowed.low <= value <= allowed.high:
+            raise ValueError(f"{name}: {shown(value)} is out of range; give {allowed}")
+
+
+@functools.cache
+def ranges(cls: type) -> dict[str, Range]:
+    """Return the ranges of the numbers of a config dataclass by name."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    extras = [(name, extra) for name, hint in hints.items() for extra in getattr(hint, "__metadata__", ())]
+    return {name: extra for name, extra in extras if isinstance(extra, Range)}
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def load_toml(path: Path) -> Table:
     """Read one TOML file; raise `ConfigError` that names the file and the line when it cannot be parsed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply; no setting is") from error
+    except ValueError as error:  # of TOML, of UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from error
+    _check_depth(table, str(path))
+    return table
 
 
 def parse_assignments(words: list[str]) -> Table:
@@ -35,18 +81,49 @@ def parse_assignments(words: list[str]) -> Table:
         key, equals, text = word.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {word}: no key and value; write --set stage.key=value")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
         branch = table
         *parents, leaf = key.strip().split(".")
+        if len(parents) >= MAX_DEPTH:
+            raise ConfigError(f"--set {word[:MAX_SHOWN]}...: nested too deeply; write --set stage.key=value")
+        value = _read_value(text, key)
         for parent in parents:
             branch = branch.setdefault(parent, {})
             if not isinstance(branch, dict):
                 raise ConfigError(f"--set {word}: {parent} is a value, not a table; write --set stage.key=value")
         branch[leaf] = value
     return table
+
+
+def _read_value(text: str, key: str) -> object:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as error:
+        raise ConfigError(f"--set {key}: nested too deeply; no setting is") from error
+    except ValueError:
+        return text
+    _check_depth(value, f"--set {key}")
+    return value
+
+
+def _check_depth(table: object, where: str) -> None:
+    """Refuse what functions that call themselves level by level could not take: TOML's dotted keys go down for ever."""
+    level = [table]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ConfigError(f"{where}: nested too deeply; no setting is")
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+
+
+def section(table: Mapping[str, typing.Any], name: str) -> Table:
+    """Return one section of a table, empty where it is not there; raise `ConfigError` where it is no table."""
+    found = table.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{name}: {shown(found)} is not a table; write {name}.key=value")
+    return dict(found)
 
 
 def merge(*layers: Mapping[str, typing.Any]) -> Table:
@@ -62,22 +139,64 @@ def merge(*layers: Mapping[str, typing.Any]) -> Table:
     return merged
 
 
-def build(cls: type[T], table: Mapping[str, typing.Any], *, path: str = "") -> T:
-    """Make a dataclass of a table; raise `ConfigError` on an unknown key (naming the nearest) or a wrong type."""
+def build(cls: type[T], table: Mapping[str, typing.Any], *, path: str = "", others: Iterable[str] = ()) -> T:
+    """Make a dataclass of a table.
+
+    Args:
+        cls: the dataclass.
+        table: its values; what it lacks has its default.
+        path: what stands before its keys in messages, such as `select.`.
+        others: dotted keys that are settings too, but stand elsewhere; an unknown key may have meant one of them.
+
+    Raises:
+        ConfigError: an unknown key (it names the nearest), or a value of a wrong type or out of range.
+    """
+    _check_keys(cls, table, path, [*(f"{path}{key}" for key, _, _ in keys(cls)), *others])
     hints = typing.get_type_hints(cls)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values = {}
-    for key, raw in table.items():
-        name = f"{path}{key}"
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            hint = f"did you mean {path}{near[0]}?" if near else "remove it"
-            raise ConfigError(f"{name}: no such setting; {hint}")
-        values[key] = _convert(known[key], raw, name)
+    values = {key: _convert(hints[key], raw, f"{path}{key}") for key, raw in table.items()}
     try:
         return cls(**values)
     except ValueError as error:
         raise ConfigError(f"{path}{error}") from error
+
+
+def _check_keys(cls: type, table: Mapping[str, typing.Any], path: str, known: list[str]) -> None:
+    """Refuse keys that a dataclass, or one in it, has not; the hint looks at all known settings."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    for key, raw in table.items():
+        if key not in names:
+            whole = _deepest(f"{path}{key}", raw)
+            raise ConfigError(f"{whole[:MAX_SHOWN]}: no such setting; {meant(whole, known, path, names, key)}")
+        if dataclasses.is_dataclass(hints[key]) and isinstance(raw, Mapping):
+            _check_keys(typing.cast(type, hints[key]), raw, f"{path}{key}.", known)
+
+
+def _deepest(key: str, raw: object) -> str:
+    """Return the first whole key of a table that is not known: its last part says best what was meant."""
+    while isinstance(raw, Mapping) and raw:
+        inner, raw = next(iter(raw.items()))
+        key = f"{key}.{inner}"
+    return key
+
+
+def meant(key: str, known: Sequence[str], path: str = "", names: Sequence[str] = (), table: str = "") -> str:
+    """Return which setting an unknown key stands for: one of the same name elsewhere, or one that is spelt alike.
+
+    Args:
+        key: the unknown one, dotted.
+        known: all settings, dotted.
+        path: the table that has no such key, with a dot behind it.
+        names: what that table knows.
+        table: the part of the key that it does not know.
+    """
+    leaf = key.rpartition(".")[2]
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    near = nearest(table or leaf, names)
+    alike = nearest(leaf, dict.fromkeys(name.rpartition(".")[2] for name in known))
+    elsewhere = [name for name in known if name.rpartition(".")[2] == alike]
+    found = same or ([f"{path}{near}"] if near else elsewhere)
+    return f"did you mean {' or '.join(found)}?" if found else "docs/settings.md lists all of them"
 
 
 def to_table(config: object) -> Table:
@@ -110,24 +229,33 @@ def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:  # noq
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
-            raise ConfigError(f"{name}: {raw!r} is not a table; write {name}.key=value")
+            raise ConfigError(f"{name}: {shown(raw)} is not a table; write {name}.key=value")
         return build(typing.cast(type, kind), raw, path=f"{name}.")
     if origin is typing.Literal:
         if raw in args:
             return raw
-        raise ConfigError(f"{name}: {raw!r} is not possible; choose one of {', '.join(map(str, args))}")
+        near = nearest(raw, args) if isinstance(raw, str) else None
+        hint = f"did you mean {near}? " if near else ""
+        raise ConfigError(f"{name}: {shown(raw)} is not possible; {hint}choose one of {', '.join(map(str, args))}")
     if origin in (typing.Union, types.UnionType):
         inner = [arg for arg in args if arg is not type(None)]
         return None if raw in (None, "") else _convert(inner[0], raw, name)
     if origin is tuple:
         items = raw if isinstance(raw, list | tuple) else str(raw).split(",")
         return tuple(_convert(args[0], item, name) for item in items)
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if isinstance(raw, bool) and kind is not bool:
-        raise ConfigError(f"{name}: {raw!r} is not of type {kind.__name__}; give a {kind.__name__}")
-    if isinstance(raw, float) and not math.isfinite(raw):
+    return _plain(kind, raw, name)
+
+
+def _plain(kind: type, raw: object, name: str) -> object:
+    """Convert what is neither a table nor a list: numbers, words, yes and no."""
+    is_whole = isinstance(raw, int) and not isinstance(raw, bool)
+    if kind is float and is_whole:
+        try:
+            return float(typing.cast(int, raw))
+        except OverflowError:
+            raise ConfigError(f"{name}: {shown(raw)} is too large; give a smaller number") from None
+    if isinstance(raw, float) and not math.isfinite(raw) and kind is not str:
         raise ConfigError(f"{name}: {raw} is not a number that can be written down; give a finite one")
-    if not isinstance(raw, kind):
-        raise ConfigError(f"{name}: {raw!r} is not of type {kind.__name__}; give a {kind.__name__}")
+    if not isinstance(raw, kind) or (kind is not bool and isinstance(raw, bool)):
+        raise ConfigError(f"{name}: {shown(raw)} is not {WORDS[kind]}; give {WORDS[kind]}")
     return raw

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from ..manifests import settings
 from ..manifests.errors import ConfigError
+from ..manifests.near import choice
 from ..manifests.records import FRAME_RATE
+from ..manifests.settings import Range, check_ranges
 from ..manifests.storage import digest
 from .audio_features import AudioConfig
 from .crop import CropConfig
@@ -39,20 +42,19 @@ CORRECTION = ("correct", "min_confidence", "dead_band_frames", "max_residual_ms"
 class RunConfig:
     """How the work is spread and when a run gives up."""
 
-    unit_s: float = 300.0
+    unit_s: Annotated[float, Range(1, 1_000_000)] = 300.0
     """Footage of one unit of scoring at most, seconds: what is lost when a worker dies."""
-    chunk_s: float = 600.0
+    chunk_s: Annotated[float, Range(10, 1_000_000)] = 600.0
     """Longer files are scored in chunks of about this length."""
-    shard_mb: float = 384.0
+    shard_mb: Annotated[float, Range(1, 100000)] = 384.0
     """Size of a shard, MB; of a build that would have fewer than 32, a share of it, 4 or 24 MB at least."""
-    max_error_rate: float = 0.1
+    max_error_rate: Annotated[float, Range(0, 1)] = 0.1
     """Share of inputs that may end as `internal_error` before the run counts as failed."""
     check_boxes: bool = True
     """Whether an annotated span is refused when its box was made for a picture of another shape; else it has no box."""
 
     def __post_init__(self) -> None:
-        if min(self.unit_s, self.chunk_s, self.shard_mb) <= 0 or not 0 <= self.max_error_rate <= 1:
-            raise ValueError("run: sizes must be positive and max_error_rate lie in [0, 1]")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def resolve(
     """
     known = presets()
     if preset not in known:
-        raise ConfigError(f"--preset {preset}: no such preset; choose one of {', '.join(known)}")
+        raise ConfigError(f"--preset {preset}: no such preset; {choice(preset, known)}")
     layers = [known[preset], source, settings.load_toml(file) if file else {}]
     table = settings.merge(*layers, settings.parse_assignments(list(assignments)), saved)
     return settings.build(Config, table)

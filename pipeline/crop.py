@@ -1,13 +1,14 @@
 """Crop: where the picture is cut in each frame, so that the rectangle does not tell how far the mouth is open."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from ..manifests.errors import ConfigError
+from ..manifests.settings import Range, check_ranges
 
 HEIGHT_SHARE = 1.1
 """HighSync: the crop goes from the top of the box down to 1.1 times its height."""
@@ -25,12 +26,11 @@ class CropConfig:
     """`per_frame`: the box of each frame, which leaks the mouth opening. The others fix the size over the clip and
     hang it from the box `centre`, its top (`highsync`), the `eyes` (needs landmarks) or one place (`static`).
     `whole`: the picture as it is, for files that are crops already."""
-    smooth_frames: float = 2.0
+    smooth_frames: Annotated[float, Range(0, 25)] = 2.0
     """Standard deviation of the smoothing over time of what the crop hangs from, frames; 0 follows the detector."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smooth_frames <= 25:
-            raise ValueError("crop: smooth_frames must lie in [0, 25]")
+        check_ranges(self)
 
 
 def crop_boxes(

@@ -15,7 +15,6 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from ..manifests import settings
 from ..manifests.errors import HsDataError
 from ..manifests.processes import use_own_ray
 from .media.decode import DecodeConfig, frames
@@ -139,8 +138,7 @@ def _disk() -> Finding:
 
 
 def _models(assignments: Sequence[str]) -> Iterator[Finding]:
-    table = settings.parse_assignments(list(assignments)).get("models", {})
-    config = settings.build(registry.ModelsConfig, table, path="models.")
+    config = registry.configure(assignments)
     try:
         entries = registry.entries(config)
     except HsDataError as error:

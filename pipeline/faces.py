@@ -1,10 +1,12 @@
 """Faces in single frames: the detector's interface, its settings, and how a picture is scaled for it."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import cv2
 import numpy as np
+
+from ..manifests.settings import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,27 +17,22 @@ class FacesConfig:
     """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.
     `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs. `annotated`: none, the boxes of the source
     are the faces (docs/sources.md), no landmarks."""
-    stride: int = 5
+    stride: Annotated[int, Range(1, 250)] = 5
     """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
-    max_side_px: int = 640
+    max_side_px: Annotated[int, Range(64, 8192)] = 640
     """Pictures are scaled down to this longest side for detection."""
-    min_score: float = 0.6
+    min_score: Annotated[float, Range(0.01, 0.99)] = 0.6
     """Detections below this score are ignored, 0-1, each network's own scale; Haar has none. retinaface-pytorch's
     default is 0.7."""
-    min_share: float = 0.05
+    min_share: Annotated[float, Range(0.001, 0.99)] = 0.05
     """Smallest face height that is looked for, as a share of the picture's shorter side."""
 
-    batch: int = 1
+    batch: Annotated[int, Range(1, 1024)] = 1
     """Pictures that go through the network at once; GPUs want 8 or more. Frames of `batch` times `stride` are held for
     it: 250 MB for 8 times 5 at 1920x1080."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError("faces.batch: must be at least 1")
-        if self.stride < 1 or self.max_side_px < 64:
-            raise ValueError("faces: stride must be at least 1 and max_side_px at least 64")
-        if not 0 < self.min_score < 1 or not 0 < self.min_share < 1:
-            raise ValueError("faces: min_score and min_share must lie between 0 and 1")
+        check_ranges(self)
 
     @property
     def model_names(self) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..manifests import settings
 from ..manifests.dataset import Dataset
 from ..manifests.schema import FRAME_COLUMNS, Column
+from ..manifests.settings import Range, check_ranges
 from .models.registry import ModelsConfig
 
 SIZE = 512
@@ -34,24 +35,23 @@ class LatentsConfig:
     backend: Literal["block_dct", "sd_vae", "taesd"] = "block_dct"
     """`sd_vae`: the VAE of Stable Diffusion 1.5 (sd-vae-ft-mse); `taesd`: its distilled copy, same latent space;
     `block_dct`: a fixed orthonormal transform, decodes to recognisable frames, for trying things out."""
-    max_abs: float = 30.0
+    max_abs: Annotated[float, Range(0.001, 65504)] = 30.0
     """A latent beyond this is out of range and drops the clip as `latent_nan`."""
     logvar: bool = False
     """Store `latent_logvar`, the posterior's log-variance; only `sd_vae` has one."""
     masked: bool = False
     """Store `latent_masked`: the crop with the mouth hidden, encoded. It cannot be derived from `latent`."""
-    jpeg_quality: int = 0
+    jpeg_quality: Annotated[int, Range(0, 100)] = 0
     """Store the crops as `frame_jpeg`, 4:4:4, 1-100, for losses on pixels; 0: do not."""
-    batch: int = 8
+    batch: Annotated[int, Range(1, 4096)] = 8
     """Crops in one forward pass on a GPU, by its memory; on a CPU frames go one by one."""
-    check_every: int = 200
+    check_every: Annotated[int, Range(0, 1_000_000)] = 200
     """One clip of so many, chosen by its id, is decoded again for `psnr_db`; 1: every clip, 0: none."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.logvar and self.backend != "sd_vae":
             raise ValueError(f"logvar: backend={self.backend} has no variance; use sd_vae, or logvar=false")
-        if not 0 <= self.jpeg_quality <= 100 or self.batch < 1 or self.check_every < 0:
-            raise ValueError("jpeg_quality must lie in 0-100, batch be at least 1 and check_every at least 0")
 
     @property
     def model_names(self) -> list[str]:

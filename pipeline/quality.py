@@ -1,10 +1,12 @@
 """Picture quality of a face: sharpness, light, motion, head pose; plain measurements, each named in the clip table."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import cv2
 import numpy as np
+
+from ..manifests.settings import Range, check_ranges
 
 CLIP = "clip-vit-base-patch16"
 
@@ -21,9 +23,9 @@ class QualityNetwork(Protocol):
 class QualityConfig:
     """How closely the picture is measured."""
 
-    every_frames: int = 5
+    every_frames: Annotated[int, Range(1, 250)] = 5
     """Sharpness and light are measured on every n-th frame of a track."""
-    thumbnail_px: int = 112
+    thumbnail_px: Annotated[int, Range(16, 1024)] = 112
     """Side of the JPEG thumbnails that the report shows."""
     iqa: Literal["none", "clip_iqa"] = "none"
     """`clip_iqa`: CLIP rates one face a second as a good or bad photo (an extra; its weights are put there by hand)."""
@@ -34,8 +36,7 @@ class QualityConfig:
         return [CLIP] if self.iqa == "clip_iqa" else []
 
     def __post_init__(self) -> None:
-        if self.every_frames < 1 or self.thumbnail_px < 16:
-            raise ValueError("quality: every_frames must be at least 1 and thumbnail_px at least 16")
+        check_ranges(self)
 
 
 FACE_PX = 192

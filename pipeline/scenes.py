@@ -2,27 +2,28 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
 from scenedetect.detectors import ContentDetector
+
+from ..manifests.settings import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
     """How cuts are found."""
 
-    threshold: float = 27.0
+    threshold: Annotated[float, Range(0.1, 255)] = 27.0
     """Content score (mean HSV change, 0-255) from which a frame starts a new shot; PySceneDetect's default."""
-    max_flash_frames: int = 3
+    max_flash_frames: Annotated[int, Range(0, 250)] = 3
     """A change that is undone within this many frames is a flash, not a cut."""
-    guard_frames: int = 2
+    guard_frames: Annotated[int, Range(0, 250)] = 2
     """Frames trimmed at each side of a cut, where codecs smear one shot into the other."""
 
     def __post_init__(self) -> None:
-        if self.threshold <= 0 or self.max_flash_frames < 0 or self.guard_frames < 0:
-            raise ValueError("scenes: threshold must be positive, frame counts not negative")
+        check_ranges(self)
 
 
 class Cut(NamedTuple):

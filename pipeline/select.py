@@ -1,12 +1,13 @@
 """Select: scores and rules in, verdicts out. No decoding, no model: moving a threshold takes seconds."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from ..manifests.schema import VERDICT_FIELDS
+from ..manifests.settings import Range, check_ranges
 from .splits import assign
 
 
@@ -14,68 +15,67 @@ from .splits import assign
 class SelectConfig:
     """What a clip must be like."""
 
-    min_clip_s: float = 3.0
+    min_clip_s: Annotated[float, Range(0, 600)] = 3.0
     """Shortest clip."""
-    max_missing_share: float = 0.01
+    max_missing_share: Annotated[float, Range(0, 1)] = 0.01
     """Share of the clip's frames that could not be decoded; the picture before is shown instead."""
-    min_face_px: float = 96.0
+    min_face_px: Annotated[float, Range(0, 10000)] = 96.0
     """Shortest face in the clip, px (5th percentile of the box height)."""
-    max_outside_share: float = 0.25
+    max_outside_share: Annotated[float, Range(0, 1)] = 0.25
     """Largest share of the crop that may lie outside the picture."""
-    max_height_ratio: float = 1.4
+    max_height_ratio: Annotated[float, Range(1, 100)] = 1.4
     """Tallest over shortest face; above, one fixed-height crop does not fit (HighSync)."""
-    max_yaw_deg: float = 60.0
+    max_yaw_deg: Annotated[float, Range(0, 180)] = 60.0
     """Largest turn of the head (95th percentile; needs landmarks)."""
-    max_pitch_deg: float = 45.0
+    max_pitch_deg: Annotated[float, Range(0, 180)] = 45.0
     """Largest nod of the head (95th percentile; needs landmarks)."""
-    max_faces: int = 1
+    max_faces: Annotated[int, Range(1, 1000)] = 1
     """People of similar size in the shot; more, and the speaker is not known without a trusted sync network."""
-    min_annotated: int = 1
+    min_annotated: Annotated[int, Range(0, 1)] = 1
     """1: where a source's box shows which of several faces it means, the others are dropped. 0: they are not."""
-    min_sharpness: float = 15.0
+    min_sharpness: Annotated[float, Range(0, 1_000_000)] = 15.0
     """Variance of the Laplacian of the face at 192 px."""
-    min_brightness: float = 25.0
+    min_brightness: Annotated[float, Range(0, 255)] = 25.0
     """Mean grey level of the face, 0-255."""
-    max_brightness: float = 235.0
+    max_brightness: Annotated[float, Range(0, 255)] = 235.0
     """Mean grey level of the face, 0-255."""
-    min_iqa: float = 0.0
+    min_iqa: Annotated[float, Range(0, 1)] = 0.0
     """CLIP's rating of the face as a good photo, 0-1 (needs quality.iqa). 0: not judged."""
-    min_motion: float = 0.02
+    min_motion: Annotated[float, Range(0, 255)] = 0.02
     """Mean change of the mouth picture from frame to frame, grey levels; a still picture has 0."""
-    max_padded_audio_s: float = 0.2
+    max_padded_audio_s: Annotated[float, Range(0, 600)] = 0.2
     """Stretch of the clip that the audio stream does not cover."""
-    min_speech_share: float = 0.25
+    min_speech_share: Annotated[float, Range(0, 1)] = 0.25
     """Share of frames with speech; less, and the clip counts as silent."""
-    silent_share: float = 0.05
+    silent_share: Annotated[float, Range(0, 0.99)] = 0.05
     """Target share of silent clips among the kept: they teach the model to keep the mouth shut."""
-    max_silent_activity: float = 0.01
+    max_silent_activity: Annotated[float, Range(0, 1000)] = 0.01
     """Mouth activity of a silent clip; more, and somebody talks unheard. Talkers of the test clips: 0.02-0.05."""
-    min_mouth_activity: float = 0.0
+    min_mouth_activity: Annotated[float, Range(0, 1000)] = 0.0
     """Mouth activity of a speaking clip; less, and the speaker is off screen. 0: not judged."""
     sync_rules: Literal["trusted", "always", "never"] = "trusted"
     """`trusted`: drop by lead and confidence only where a network measured them; `always`; `never`."""
-    max_lead_frames: float = 6.0
+    max_lead_frames: Annotated[float, Range(0, 1000)] = 6.0
     """Largest audio offset, frames of 40 ms, either way (LatentSync's limit)."""
-    max_spread_frames: float = 1.0
+    max_spread_frames: Annotated[float, Range(0, 1000)] = 1.0
     """Largest change of the offset inside a clip."""
-    min_sync_speech_s: float = 0.6
+    min_sync_speech_s: Annotated[float, Range(0, 600)] = 0.6
     """Speech that a network's lead must rest on; less, and nothing is known of the offset. 0: kept all the same."""
-    min_sync_confidence: float = 3.0
+    min_sync_confidence: Annotated[float, Range(-1, 1000)] = 3.0
     """SyncNet's confidence from which sound and lips belong together (LatentSync's limit)."""
-    max_leakage: float = 0.0
+    max_leakage: Annotated[float, Range(0, 1)] = 0.0
     """Largest correlation between crop geometry and mouth opening. 0: not judged."""
-    val_share: float = 0.05
+    val_share: Annotated[float, Range(0, 0.99)] = 0.05
     """Share of identities (of videos, where nobody is named) whose clips are held out as `val`."""
-    test_share: float = 0.0
+    test_share: Annotated[float, Range(0, 0.99)] = 0.0
     """Share whose clips are held out as `test`."""
     official_splits: bool = True
     """Whether the splits that a source's authors fix come before the shares."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.silent_share < 1 or not 0 <= self.val_share < 1:
-            raise ValueError("select: silent_share and val_share must lie in [0, 1)")
-        if not 0 <= self.test_share < 1 - self.val_share:
-            raise ValueError("select: test_share must not be negative and leave something beside val_share to train on")
+        check_ranges(self)
+        if self.test_share >= 1 - self.val_share:
+            raise ValueError(f"test_share: {self.test_share:g} leaves nothing beside val_share to train on; give less")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,12 @@
 import itertools
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..manifests.records import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from ..manifests.settings import Range, check_ranges
 
 STEP_SAMPLES = SAMPLES_PER_FRAME // 2
 """20 ms, a length WebRTC's detector takes; two steps make one video frame."""
@@ -19,16 +20,15 @@ SILENCE_DB = -100.0
 class SpeechConfig:
     """How speech is told from the rest."""
 
-    aggressiveness: int = 2
+    aggressiveness: Annotated[int, Range(0, 3)] = 2
     """WebRTC's mode, 0 (takes much for speech) to 3 (takes little)."""
-    min_loudness_db: float = -55.0
+    min_loudness_db: Annotated[float, Range(-200, 0)] = -55.0
     """Steps quieter than this, dB below full scale, are never speech; WebRTC adapts to very faint hum."""
-    hangover_frames: int = 5
+    hangover_frames: Annotated[int, Range(0, 250)] = 5
     """Pauses between words up to this many frames count as speech."""
 
     def __post_init__(self) -> None:
-        if self.aggressiveness not in range(4) or self.hangover_frames < 0:
-            raise ValueError("speech: aggressiveness must be 0-3 and hangover_frames not negative")
+        check_ranges(self)
 
 
 def detect_speech(pcm: np.ndarray, config: SpeechConfig) -> np.ndarray:

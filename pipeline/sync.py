@@ -1,11 +1,12 @@
 """Sync: how early the sound is; the settings, what a measurement says, and what a network for it must offer."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 
 from ..manifests.records import FRAME_RATE
+from ..manifests.settings import Range, check_ranges
 
 MIN_FRAMES = 2 * FRAME_RATE
 """Shorter clips are not measured: at a lead of 15 frames little would overlap (USERS.md P24)."""
@@ -17,27 +18,24 @@ class SyncConfig:
 
     backend: Literal["correlation", "syncnet"] = "correlation"
     """`correlation`: mouth opening against sound, no weights, low trust; `syncnet`: SyncNet v2, high trust."""
-    max_shift_frames: int = 15
+    max_shift_frames: Annotated[int, Range(1, 25)] = 15
     """Leads are looked for this far either way; SyncNet's own range."""
-    window_s: float = 5.0
+    window_s: Annotated[float, Range(3, 600)] = 5.0
     """Length of the windows in which the lead is measured along the clip."""
-    step_s: float = 1.0
+    step_s: Annotated[float, Range(0.04, 600)] = 1.0
     """Distance of these windows."""
     correct: bool = False
     """Whether the stored sound is shifted by the measured lead. Off: the correlation is good to about 2 frames."""
-    min_confidence: float = 0.3
+    min_confidence: Annotated[float, Range(-1, 1000)] = 0.3
     """A lead measured with less is not corrected. Correlation, 0-1: at .3 every piece of 5 s and more was within a
     frame. SyncNet's scale is another: 3."""
-    dead_band_frames: float = 1.0
+    dead_band_frames: Annotated[float, Range(0, 1000)] = 1.0
     """Leads up to this are left alone when `correct` is on."""
-    max_residual_ms: float = 40.0
+    max_residual_ms: Annotated[float, Range(1, 10000)] = 40.0
     """A corrected clip may be off by this much when it is measured again; for SyncNet 20."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_shift_frames <= FRAME_RATE or self.window_s < 3 or self.step_s <= 0:
-            raise ValueError("sync: max_shift_frames must lie in [1, 25], window_s be 3 or more, step_s positive")
-        if self.dead_band_frames < 0 or self.max_residual_ms <= 0:
-            raise ValueError("sync: dead_band_frames must not be negative and max_residual_ms be positive")
+        check_ranges(self)
 
     @property
     def model_names(self) -> list[str]:

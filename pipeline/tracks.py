@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ..manifests.settings import Range, check_ranges
 from .faces import Detections
 
 
@@ -13,31 +15,28 @@ from .faces import Detections
 class TracksConfig:
     """How detections become tracks, and tracks become clips."""
 
-    min_iou: float = 0.3
+    min_iou: Annotated[float, Range(0.01, 0.99)] = 0.3
     """Overlap from which two boxes are the same face."""
-    max_gap_frames: int = 5
+    max_gap_frames: Annotated[int, Range(0, 250)] = 5
     """A face missing for at most this many frames is interpolated; longer, and the track ends."""
-    min_track_frames: int = 12
+    min_track_frames: Annotated[int, Range(1, 250)] = 12
     """Shorter tracks are noise of the detector."""
-    min_clip_s: float = 3.0
+    min_clip_s: Annotated[float, Range(0.04, 600)] = 3.0
     """Shortest clip."""
-    max_clip_s: float = 10.0
+    max_clip_s: Annotated[float, Range(0.04, 600)] = 10.0
     """Longest clip; longer tracks are cut into equal parts."""
-    max_height_ratio: float = 1.4
+    max_height_ratio: Annotated[float, Range(1.01, 100)] = 1.4
     """Tallest over shortest face in a clip; above, the clip is split, as HighSync asks (h_max < 1.4 h_min)."""
 
-    max_dissolve: float = 0.1
+    max_dissolve: Annotated[float, Range(0.001, 1000)] = 0.1
     """Clips are split where the picture changes more like a dissolve than this: another person may follow in the same
     place. Heads and cameras that move score up to 0.05, dissolves between two talkers mostly 0.15 to 0.5
     (docs/identity.md)."""
 
     def __post_init__(self) -> None:
-        if self.max_dissolve <= 0:
-            raise ValueError("tracks: max_dissolve must be positive")
-        if not 0 < self.min_iou < 1 or self.max_gap_frames < 0:
-            raise ValueError("tracks: min_iou must lie between 0 and 1, max_gap_frames not be negative")
-        if not 0 < self.min_clip_s <= self.max_clip_s or self.max_height_ratio <= 1:
-            raise ValueError("tracks: clip lengths must be ordered and max_height_ratio above 1")
+        check_ranges(self)
+        if self.min_clip_s > self.max_clip_s:
+            raise ValueError(f"min_clip_s: {self.min_clip_s:g} is more than max_clip_s, {self.max_clip_s:g}; give less")
 
 
 @dataclass

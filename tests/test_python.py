@@ -14,7 +14,7 @@ from hs_data.manifests.errors import DatasetError
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
-FOREIGN = ("duckdb", "polars", "datasets", "ray")
+FOREIGN = ("duckdb", "polars", "datasets", "ray", "torch")
 
 
 def _tool(example: str) -> str:
@@ -59,6 +59,11 @@ def test_the_examples_of_the_page_run(
         "first": lambda value: (np.asarray(value["latent"], np.float16) == latent[0]).all(),
         "rows": lambda value: len(value) >= 1,
         "frames": lambda value: True,
+        "loader": lambda value: sum(len(batch["latents"]) for batch in value) == len(dataset.split("train")),
+        "batch": lambda value: (
+            (value["latents"].shape[1:], value["latents"].std() > 0, value["features"].shape[1:])
+            == ((16, 4, 64, 64), True, (16, 4, 80))
+        ),
     }
     told = [name for name, check in checks.items() if name in found and check(found[name])]
     assert told == [name for name in checks if name in found]
@@ -109,6 +114,25 @@ def test_splits_and_the_table_are_those_of_iteration(small_dataset: Path):
     assert table.column_names == ["clip_id", "duration_s"]
     assert table["clip_id"].to_pylist() == [clip.clip_id for clip in dataset]
     assert set(dataset.table()["verdict"].to_pylist()) == {"kept"}
+
+
+def test_a_dataset_is_a_sequence_that_tells_what_it_is(small_dataset: Path):
+    dataset = open_dataset(small_dataset)
+    clips = list(dataset)
+    assert [dataset[place] for place in range(len(dataset))] == clips
+    assert dataset[-1] == clips[-1]
+    assert dataset[1:3] == clips[1:3]
+    with pytest.raises(IndexError):
+        dataset[len(clips)]
+    hours = sum(clip.num_frames for clip in clips) / 90_000
+    told = repr(dataset)
+    assert f"{len(clips)} clips, {hours:.3g} h, source voxceleb2" in told
+    assert str(small_dataset) in told
+    for name in ("train", "val"):
+        assert f"{len(dataset.split(name))} {name}" in told
+    assert "test" not in told.replace(str(small_dataset), "")
+    clip, split = dataset[0], dataset[0].split
+    assert repr(clip) == f"<Clip {clip.clip_id}: {clip.num_frames} frames, {clip.num_frames / 25:.2f} s, {split}>"
 
 
 def test_a_dataset_without_sound_features_is_told(small_dataset: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ import os
 import sys
 
 from ..manifests.errors import HsDataError
+from ..manifests.printable import log_to_stderr
 from ..manifests.processes import leave_terminal
 from .launch import from_json, train
 
@@ -13,7 +14,7 @@ def main() -> None:
     """Train with the setup in the first argument; its errors are told once, by the main process."""
     leave_terminal()
     is_main = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.INFO if is_main else logging.ERROR)
     try:
         train(from_json(sys.argv[1]))
     except HsDataError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..near import choice
 from ..settings import Table, load_toml
 from .annotations import Box, SourceVideo, Span
 from .celebvhq import list_celebvhq
@@ -88,7 +89,7 @@ def get_source(name: str) -> Source:
     """Return a source; raise `ConfigError` that names those there are."""
     known = sources()
     if name not in known:
-        raise ConfigError(f"--source {name}: no such source; choose one of {', '.join(known)}")
+        raise ConfigError(f"--source {name}: no such source; {choice(name, known)}")
     return known[name]
 
 

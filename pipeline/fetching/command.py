@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ...manifests.errors import ConfigError, HsDataError, SourceError
+from ...manifests.near import choice
 from ...manifests.sources import Source, get_source
 from ...manifests.sources.folder import is_dataset
 from .display import Display
@@ -55,7 +56,7 @@ def make_request(*, source: str, input_: str | None, output: Path, again: Sequen
     if known.fetch != "youtube" and not (input_.startswith(HUB) and known.needs_input):
         raise ConfigError(f"--source {source}: names no videos to fetch; --input hf://OWNER/NAME fetches a repository")
     if unknown := [word for word in again if word not in STATUSES]:
-        raise ConfigError(f"--again {unknown[0]}: no such status; choose of {', '.join(STATUSES)}")
+        raise ConfigError(f"--again {unknown[0]}: no such status; {choice(unknown[0], STATUSES)}")
     if (output.exists() and not output.is_dir()) or is_dataset(output):
         raise ConfigError(f"--output {output}: is a {'dataset' if output.is_dir() else 'file'}; name another folder")
     return Request(source=known, input=input_, output=output, again=tuple(again), **numbers)

@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
+from ...manifests.settings import Range, check_ranges
 from . import image_folder, pyav_backend
 from .deadline import DecodeDeadline
 from .prefetch import prefetch
@@ -24,22 +25,15 @@ class DecodeConfig:
 
     backend: Literal["pyav", "decord"] = "pyav"
     """`decord` gives the same frames, or refuses a file (.ts, .mpg, AV1, 10 bit, odd heights) with `codec_missing`."""
-    min_timeout_s: float = 30.0
+    min_timeout_s: Annotated[float, Range(1, 86400)] = 30.0
     """Decoding a range may take this long however short it is; seeks on cold network storage take seconds."""
-    timeout_factor: float = 10.0
+    timeout_factor: Annotated[float, Range(0.01, 10000)] = 10.0
     """Seconds of decoding allowed for each second of footage before the worker is killed."""
-    prefetch_frames: int = 0
+    prefetch_frames: Annotated[int, Range(0, 1000)] = 0
     """Frames that a thread decodes ahead while networks compute; 0: none, which is best where both share a core."""
 
     def __post_init__(self) -> None:
-        if self.min_timeout_s <= 0:
-            raise ValueError(f"min_timeout_s: {self.min_timeout_s} is not above 0; give seconds")
-        if self.timeout_factor <= 0:
-            raise ValueError(f"timeout_factor: {self.timeout_factor} is not above 0; give a factor, 10 is usual")
-        if self.prefetch_frames < 0:
-            raise ValueError(
-                f"prefetch_frames: {self.prefetch_frames} is negative; give a number of frames, 0 for none"
-            )
+        check_ranges(self)
 
     def timeout_s(self, num_frames: int) -> float:
         """Return the budget of a `DecodeDeadline` for a range of the normal form."""

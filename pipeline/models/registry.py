@@ -38,9 +38,12 @@ class ModelsConfig:
 def configure(assignments: Sequence[str]) -> ModelsConfig:
     """Return the settings that `--set` words give where only `models.*` means something; `ConfigError` on others."""
     table = settings.parse_assignments(list(assignments))
-    config = settings.build(ModelsConfig, table.pop("models", {}), path="models.")
+    config = settings.build(ModelsConfig, settings.section(table, "models"), path="models.")
+    table.pop("models", None)
     if table:
-        raise ConfigError(f"--set {next(iter(table))}: only models.* means something here; remove it")
+        strange = next(iter(table))
+        hint = settings.meant(strange, [key for key, _, _ in settings.keys(ModelsConfig, path="models.")])
+        raise ConfigError(f"--set {strange}: only models.* means something here; {hint}")
     return config
 
 

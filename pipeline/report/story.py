@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
+from ...manifests.near import nearest
 from ...manifests.reasons import explain
 from ...manifests.schema import CLIP_SCHEMA
 
@@ -31,10 +32,19 @@ def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[s
     rows = rows or [row for row in videos.to_pylist() if name in row["path"]]
     if len(rows) != 1:
         shown = ", ".join(row["path"] for row in rows[:5])
-        found = f"{len(rows)} files go by it: {shown}" if rows else "no clip id begins with it and no path contains it"
-        raise DatasetError(f"{name}: {found}; give more of the name")
+        if not rows:
+            raise DatasetError(f"{name}: no clip id begins with it and no path contains it; {_near(dataset, name)}")
+        raise DatasetError(f"{name}: {len(rows)} files go by it: {shown}; give more of the name")
     mine = clips.filter(pc.field("video_id") == rows[0]["video_id"]) if rows[0]["num_clips"] else clips.slice(0, 0)
     return rows, mine.to_pylist()
+
+
+def _near(dataset: Dataset, name: str) -> str:
+    """Return the way out for a name that nothing has: the file whose name, or whose whole path, is most like it."""
+    paths = dataset.videos(["path"])["path"].to_pylist()
+    names = {part: path for path in paths for part in (path, path.rpartition("/")[2])}
+    near = nearest(name, names)
+    return f"did you mean {names[near]}?" if near else "`hs-data stats DATASET` shows what is there"
 
 
 def tell(dataset: Dataset, name: str) -> Iterator[str]:

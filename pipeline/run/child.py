@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...manifests.errors import HsDataError
+from ...manifests.printable import log_to_stderr
 from .units import Unit
 from .work import Setup, Worker
 
@@ -28,7 +29,7 @@ def main(units: int, replies: int) -> None:
     """
     for descriptor in (units, replies):
         os.set_inheritable(descriptor, False)  # a process of ours that outlives us must not hold the driver up
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     lines = _listen(units)
     first = json.loads(lines.get())
     worker = Worker(Setup(**first["setup"]), first["name"])

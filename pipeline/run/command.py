@@ -12,13 +12,13 @@ from rich.console import Console
 from ...manifests import settings
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, HsDataError
-from ...manifests.sources import get_source
 from ...manifests.storage import digest, read_json
 from ..config import Config, resolve, settled
 from ..models import registry
 from ..report.funnel import as_table, funnel, warnings
 from ..report.page import write_report
 from ..report.terminal import funnel_table
+from . import needs
 from .build import Build, Request
 from .ledger import total_costs
 from .plan import list_inputs
@@ -29,8 +29,8 @@ ESTIMATE_FILES = 50
 
 def make_request(
     *,
-    source: str,
-    output: Path,
+    source: str | None,
+    output: Path | None,
     input_dir: Path | None,
     preset: str | None,
     config_file: Path | None,
@@ -43,22 +43,24 @@ def make_request(
     """Turn command-line words into a request.
 
     Raises:
-        ConfigError: a word that cannot be used, or an output folder that holds something else.
+        ConfigError: a word that cannot be used, something that is not named, or an output folder that holds something
+            else.
     """
-    known = get_source(source)
-    if known.needs_input and input_dir is None:
-        raise ConfigError(f"--source {source}: needs --input DIR. Expected:\n{known.layout.strip()}")
+    known = needs.named_source(source, output)
     if not known.needs_input and input_dir is not None:
         raise ConfigError(f"--source {source}: makes its own videos below --output; leave --input out")
-    root = input_dir or output / "demo_videos"
-    _check_output(output, root)
-    selection = saved_selection(output)
     layers: dict[str, Any] = {
         "preset": preset or known.preset,
         "source": known.defaults,
         "file": config_file,
         "assignments": assignments,
     }
+    plain = resolve(**layers, saved={})
+    needs.check(known, input_dir=input_dir, output=output, preset=layers["preset"], config=plain)
+    assert output is not None
+    root = input_dir or output / "demo_videos"
+    _check_output(output, input_dir)
+    selection = saved_selection(output)
     return Request(
         source=known,
         root=root,
@@ -66,7 +68,7 @@ def make_request(
         preset=preset or known.preset,
         config=settled(resolve(**layers, saved=selection)),
         selection=selection,
-        built_select=settings.to_table(resolve(**layers, saved={}).select),
+        built_select=settings.to_table(plain.select),
         executor=executor,
         num_workers=num_workers,
         limit=limit,
@@ -80,16 +82,27 @@ def saved_selection(dataset: Path) -> dict[str, Any]:
     return read_json(index).get("selection", {}) if index.is_file() else {}
 
 
-def _check_output(output: Path, root: Path) -> None:
+def _check_output(output: Path, input_dir: Path | None) -> None:
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output}: is a file; name a folder")
-    if output.is_dir() and output.resolve() == root.resolve():
-        raise ConfigError(f"--output {output}: is the input folder; name another one")
+    if input_dir is not None:
+        _check_apart(output, input_dir)
     strange = [p.name for p in output.iterdir() if not p.name.startswith(".")] if output.is_dir() else []
     if strange and not {"work", "dataset.json", "demo_videos"} & set(strange):
         raise ConfigError(f"--output {output}: holds other things ({sorted(strange)[0]}, ...); name an empty folder")
     if (output / "dataset.json").is_file() and "merged" in read_json(output / "dataset.json"):
         raise ConfigError(f"--output {output}: was merged from several datasets; build those, and merge them again")
+
+
+def _check_apart(output: Path, input_dir: Path) -> None:
+    """Keep what is written out of the folder that is read, and the other way round, links followed."""
+    written, read = output.resolve(), input_dir.resolve()
+    if written == read:
+        raise ConfigError(f"--output {output}: is the input folder; name another one")
+    if written.is_relative_to(read):
+        raise ConfigError(f"--output {output}: lies inside the input folder {input_dir}; name a folder beside it")
+    if read.is_relative_to(written):
+        raise ConfigError(f"--input {input_dir}: lies inside the output folder {output}; name a folder beside it")
 
 
 def _parse_shard(word: str | None) -> tuple[int, int] | None:

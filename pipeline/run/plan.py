@@ -58,6 +58,8 @@ def _why(refused: Sequence[SourceVideo]) -> str:
 
 def check_root(source: Source, root: Path) -> None:
     """Raise `SourceError` when there is no source folder or nothing in it, which is known before anything is listed."""
+    if root.is_file():
+        raise SourceError(f"{root}: is a file; name the folder that holds it: --source folder --input {root.parent}")
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; name the source with --input. {source.guide()}")
     if not any(root.iterdir()):

@@ -51,13 +51,15 @@ def reselect(
     file = settings.load_toml(config_file) if config_file else {}
     changes = settings.merge(saved, file, settings.parse_assignments(list(assignments)))
     if set(changes) - {"select"}:
-        raise ConfigError(f"{', '.join(sorted(set(changes) - {'select'}))}: only select.* can change without scoring")
+        strange = min(set(changes) - {"select"})
+        hint = settings.meant(strange, [key for key, _, _ in settings.keys(SelectConfig, path="select.")])
+        raise ConfigError(f"{strange}: only select.* can change without scoring; {hint}")
     if not changes and not reset:
         raise ConfigError("nothing to change; give --set select.KEY=VALUE, --config F.toml or --reset")
     own = dataset.index["config"]["select"]
     built = dataset.index.get("built_select", own)
     base = own if name else built
-    limits = settings.build(SelectConfig, settings.merge(base, changes.get("select", {})), path="select.")
+    limits = settings.build(SelectConfig, settings.merge(base, settings.section(changes, "select")), path="select.")
     before = dataset.clips()
     after = judge_again(before, limits, dataset.index["config"]["crop"]["policy"])
     summary = _compare(before, after)

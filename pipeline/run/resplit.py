@@ -10,6 +10,7 @@ import pyarrow as pa
 from ...manifests import settings
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.near import choice
 from ...manifests.storage import write_json
 from ..select import SelectConfig
 from ..splits import assign, overlaps
@@ -34,10 +35,11 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
     dataset = open_dataset(root)
     index = dataset.index
     changes = settings.parse_assignments(list(assignments))
-    wrong = [f"{s}.{k}" for s, table in changes.items() for k in table if s != "select" or k not in SHARES]
+    chosen = settings.section(changes, "select")
+    wrong = [name for name in changes if name != "select"] + [f"select.{key}" for key in chosen if key not in SHARES]
     if wrong:
-        raise ConfigError(f"{wrong[0]}: decides on no split; choose of {', '.join(f'select.{k}' for k in SHARES)}")
-    table = settings.merge(index["config"]["select"], changes.get("select", {}))
+        raise ConfigError(f"{wrong[0]}: decides on no split; {choice(wrong[0], [f'select.{k}' for k in SHARES])}")
+    table = settings.merge(index["config"]["select"], chosen)
     limits = settings.build(SelectConfig, table, path="select.")
     before = dataset.clips()
     after = assign_anew(before, limits)

@@ -1,7 +1,9 @@
 """The settings of the data, and the way from them to samples."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from ...manifests.settings import Range, check_ranges
 from .clips import ClipPool, Split
 from .mixture import Mixture, Source, parse_sources
 from .samples import Cutter, Samples
@@ -23,18 +25,17 @@ class DataConfig:
     """Named selection of `hs-data select --name`, which every dataset must have; empty: the datasets' own verdicts."""
     staging: str = ""
     """Folder on a local disk where datasets of a bucket are copied."""
-    num_workers: int = 2
+    num_workers: Annotated[int, Range(0, 256)] = 2
     """Threads that read ahead; 0 reads when the batch is asked for."""
-    num_ahead: int = 2
+    num_ahead: Annotated[int, Range(1, 1000)] = 2
     """Batches that each thread may be ahead."""
-    num_val_samples: int = 64
+    num_val_samples: Annotated[int, Range(1, 1_000_000)] = 64
     """Samples of the `val` clips that a run is judged on: always the same ones, whatever the seed of the run."""
-    max_open_shards: int = 400
+    max_open_shards: Annotated[int, Range(1, 1_000_000)] = 400
     """Shards that stay open for each dataset, two files each; stay below half of `ulimit -n`."""
 
     def __post_init__(self) -> None:
-        if self.num_workers < 0 or min(self.num_ahead, self.num_val_samples, self.max_open_shards) < 1:
-            raise ValueError("num_workers: counts must be positive; only num_workers may be 0")
+        check_ranges(self)
 
 
 def open_samples(config: DataConfig, recipe: Cutter, *, seed: int) -> Samples:

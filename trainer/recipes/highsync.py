@@ -6,11 +6,12 @@ corrected; docs/trainer-data.md lists it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 
+from ...manifests.settings import Range, check_ranges
 from ..data.batch import Batch
 from ..data.clips import ClipFrames
 from ..data.contract import Contract, Need
@@ -35,31 +36,31 @@ RESNET_NORMS = LAYER + r"\.resnets\.\d+\.norm2\..+"
 class HighSyncConfig:
     """Settings of both stages; the defaults are those of stage 2."""
 
-    num_frames: int = 12
+    num_frames: Annotated[int, Range(1, 1000)] = 12
     """Frames of a window."""
-    batch_size: int = 4
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 4
     """Samples of one step on all ranks together."""
-    learning_rate: float = 1e-5
+    learning_rate: Annotated[float, Range(1e-12, 1)] = 1e-5
     """Of AdamW; the published stage2.yaml has 5e-6, with an 8-bit Adam."""
-    warmup_steps: int = 1
+    warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 1
     """Steps over which the learning rate rises from 0."""
     reference: Literal["any", "outside_window"] | None = None
     """Which frame of the clip is the reference: any, or one outside the window. Unset: outside, in stage 2 any if
     `as_published`; then it may be the very frame that is asked for."""
-    reference_margin: int = 1
+    reference_margin: Annotated[int, Range(1, 1_000_000)] = 1
     """Least distance of an outside reference from the window, frames; less where the clip is too short for it."""
     context: Literal["clean", "scaled"] | None = None
     """What the network sees outside the mask: clean latents, as when it is used, or latents scaled by sqrt(alpha_t).
     Unset: clean, scaled if `as_published`."""
-    noise_offset: float = 0.05
+    noise_offset: Annotated[float, Range(0, 10)] = 0.05
     """Standard deviation of the noise that a sample's channel has in common."""
-    min_snr_gamma: float = 5.0
+    min_snr_gamma: Annotated[float, Range(0.001, 1_000_000)] = 5.0
     """Limit of the signal-to-noise ratio in the weight of a timestep."""
-    drop_reference: float = 0.1
+    drop_reference: Annotated[float, Range(0, 1)] = 0.1
     """Share of samples that are trained without the reference."""
-    drop_audio: float = 0.0
+    drop_audio: Annotated[float, Range(0, 1)] = 0.0
     """Share of samples that are trained on silence (zeros) instead of the sound's features."""
-    num_timesteps: int = 1000
+    num_timesteps: Annotated[int, Range(1, 10000)] = 1000
     """Steps of the noise schedule."""
     as_published: bool = False
     """Train as the published code does, faults included."""
@@ -68,25 +69,20 @@ class HighSyncConfig:
     attention and its norm in stage 2."""
 
     def __post_init__(self) -> None:
-        if min(self.num_frames, self.batch_size, self.reference_margin, self.num_timesteps) < 1:
-            raise ValueError("num_frames: it, batch_size, reference_margin and num_timesteps must be 1 or more")
-        if not (0 <= self.drop_reference <= 1 and 0 <= self.drop_audio <= 1):
-            raise ValueError("drop_reference: shares must lie in [0, 1]")
-        if self.learning_rate <= 0 or self.min_snr_gamma <= 0 or self.noise_offset < 0 or self.warmup_steps < 0:
-            raise ValueError("learning_rate: it and min_snr_gamma must be positive, the others not negative")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage1Config(HighSyncConfig):
     """Settings of stage 1: one frame, both networks train."""
 
-    num_frames: int = 1
+    num_frames: Annotated[int, Range(1, 1000)] = 1
     """Frames of a window; stage 1 knows no time."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 16
     """Samples of one step on all ranks together."""
-    warmup_steps: int = 100
+    warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 100
     """Steps over which the learning rate rises from 0."""
-    reference_margin: int = 30
+    reference_margin: Annotated[int, Range(1, 1_000_000)] = 30
     """Least distance of an outside reference from the window, frames; less where the clip is too short for it."""
 
 

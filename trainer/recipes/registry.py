@@ -6,6 +6,7 @@ from typing import Any
 
 from ...manifests import settings
 from ...manifests.errors import ConfigError
+from ...manifests.near import choice
 from .highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
 from .recipe import Recipe
 
@@ -33,6 +34,6 @@ def make_recipe(name: str, table: settings.Table) -> Recipe:
         ConfigError: no such recipe, or a setting that it cannot use.
     """
     if name not in RECIPES:
-        raise ConfigError(f"--recipe {name}: no such recipe; choose one of {', '.join(RECIPES)}")
+        raise ConfigError(f"--recipe {name}: no such recipe; {choice(name, RECIPES)}")
     kind = RECIPES[name]
     return kind.make(settings.build(kind.config, table, path="recipe."))
