@@ -16,7 +16,7 @@ STAND_IN = """#!/bin/sh
 # As ffmpeg does when it starts: it sets its terminal up. A process in the background is stopped for that.
 echo "$PPID $(readlink /proc/self/fd/0)" >> "$HS_FFMPEG_LOG"
 stty -echo 2>/dev/null
-stty -echo 2>/dev/null < /dev/tty
+[ -n "$HS_FFMPEG_BOLD" ] && stty -echo 2>/dev/null < /dev/tty
 exit 1
 """
 
@@ -75,13 +75,17 @@ def descendants(pid: int) -> list[int]:
     return found[::-1]
 
 
-def put_on_path(folder: Path) -> dict[str, str]:
-    """Write the stand-in for ffmpeg into a folder; return variables with which it is found first, and keeps a log."""
+def put_on_path(folder: Path, *, is_bold: bool) -> dict[str, str]:
+    """Write the stand-in for ffmpeg into a folder; return variables with which it is found first, and keeps a log.
+
+    A bold one looks for the terminal by its name too, and not on its standard input alone.
+    """
     folder.mkdir()
     program = folder / "ffmpeg"
     program.write_text(STAND_IN)
     program.chmod(0o755)
-    return {"PATH": f"{folder}:{os.environ['PATH']}", "HS_FFMPEG_LOG": str(folder / "log")}
+    bold = {"HS_FFMPEG_BOLD": "1"} if is_bold else {}
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "HS_FFMPEG_LOG": str(folder / "log"), **bold}
 
 
 def callers(variables: Mapping[str, str]) -> dict[int, str]:

@@ -27,7 +27,7 @@ def _words(*words: str | Path) -> list[str]:
 
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_build_ends_where_ffmpeg_plays_with_the_terminal(videos: Path, tmp_path: Path, executor: str):
-    variables = pseudo_terminal.put_on_path(tmp_path / "bin")
+    variables = pseudo_terminal.put_on_path(tmp_path / "bin", is_bold=True)
     words = _words(*BUILD, "--input", videos, "--output", tmp_path / "out", "--executor", executor)
     ended = pseudo_terminal.run(words, timeout_s=200, variables=variables)
     assert ended.code == 0, ended.text[-2000:]
@@ -39,8 +39,8 @@ def test_a_build_ends_where_ffmpeg_plays_with_the_terminal(videos: Path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "ray"])
 def test_training_ends_where_ffmpeg_plays_with_the_terminal(random_dataset: Path, tmp_path: Path, launcher: str):
-    """Nothing that training imports starts ffmpeg today; here Python itself does, wherever `hs_data` is imported."""
-    variables = pseudo_terminal.put_on_path(tmp_path / "bin")
+    """Nothing that training imports starts ffmpeg today; here Python itself does, before our first line."""
+    variables = pseudo_terminal.put_on_path(tmp_path / "bin", is_bold=False)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import subprocess\nsubprocess.call(['ffmpeg'])\n")
     path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
