@@ -6,6 +6,7 @@ import inspect
 import typing
 from pathlib import Path
 
+from hs_data.manifests.settings import ranges
 from hs_data.pipeline.config import Config
 from hs_data.trainer.config import TrainConfig
 from hs_data.trainer.recipes.registry import RECIPES
@@ -14,7 +15,8 @@ HEAD = """# Settings
 
 Every setting of `hs-data build`, made from the code by `python docs/settings.py`. Give one with `--set KEY=VALUE`,
 several in a TOML file with `--config`. Later layers win: defaults, preset, source, file, `--set`, and last a selection
-that `hs-data select` saved. An unknown key is an error that names the nearest known one.
+that `hs-data select` saved. An unknown key is an error that names the nearest known one, and so is a number outside its
+range, both ends of which are allowed.
 The settings of `hs-data train` follow at the end.
 """
 TRAIN = """
@@ -41,16 +43,14 @@ def sections(config: type) -> typing.Iterator[str]:
 
 def table(section: str, config: type, *, title: str) -> typing.Iterator[str]:
     """Yield the table of one section."""
-    yield f"\n## {title}\n\n{inspect.getdoc(config)}\n\n| key | default | meaning |\n|---|---|---|\n"
+    yield f"\n## {title}\n\n{inspect.getdoc(config)}\n\n| key | default | range | meaning |\n|---|---|---|---|\n"
     texts: dict[str, str] = {}
     for base in reversed(config.__mro__):
         texts |= docs(base) if dataclasses.is_dataclass(base) else {}
-    yield from (row(section, field, texts) for field in dataclasses.fields(config))
-
-
-def row(section: str, field: dataclasses.Field, texts: dict[str, str]) -> str:
-    """Return one line of a table."""
-    return f"| `{section}.{field.name}` | `{field.default!r}` | {texts[field.name]} |\n"
+    allowed = {name: str(numbers) for name, numbers in ranges(config).items()}
+    for field in dataclasses.fields(config):
+        cells = (f"`{section}.{field.name}`", f"`{field.default!r}`", allowed.get(field.name, ""), texts[field.name])
+        yield f"| {' | '.join(cells)} |\n".replace("|  |", "| |")
 
 
 def docs(config: type) -> dict[str, str]:

@@ -1,6 +1,11 @@
 """The errors a user can meet. Each message has three parts: what, where, what to do."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra; hs-data is on no package index."""
+    return f"in the checkout of hs-data run  pip install -c constraints.txt -e '.[{extra}]'"
+
+
 class HsDataError(Exception):
     """Base of every error that hs-data raises on purpose; the CLI prints its message and exits with `exit_code`."""
 

@@ -138,7 +138,7 @@ def _mel_filters() -> np.ndarray:
     """Return [80, 201] float32 from the file that openai-whisper ships; found without importing it (and torch)."""
     spec = importlib.util.find_spec("whisper")
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError("mel filters: openai-whisper is not installed; pip install openai-whisper")
+        raise ModelError("mel filters: openai-whisper is not installed; install hs-data with all it needs")
     path = Path(spec.submodule_search_locations[0]) / "assets" / "mel_filters.npz"
     with np.load(path, allow_pickle=False) as filters:
         return filters["mel_80"]

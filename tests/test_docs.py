@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,34 @@ def test_linked_files_exist():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_nobody_is_sent_where_hs_data_is_not():
+    """It is on no package index and has no public address: it is installed from its checkout."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    code = [
+        path for folder in ("commands", "manifests", "pipeline", "trainer") for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in [*pages, *code]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install[^\n]*hs-data\[|git clone <|pip install hs-data\b", text), path.name
+    extras = re.search(r"with extras: ([\w, ]+)", README)
+    assert extras is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(extras[1].split(", ")) == sorted(project["optional-dependencies"])
+
+
+def test_the_readme_names_the_pythons_that_the_package_allows():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"3\.\d+", README.split("## Install", 1)[1].split("\n\n", 2)[1])
+    listed = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    first, end = re.findall(r"3\.(\d+)", project["requires-python"])
+    assert named == listed == [f"3.{minor}" for minor in range(int(first), int(end))]
+
+
+def test_what_the_readme_promises_of_python_has_an_example():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    promised = re.search(r"ordinary Parquet, so (.*?) read them too", README)
+    assert promised is not None
+    tools = {"DuckDB": "duckdb", "polars": "polars", "Ray Data": "ray.data", "PyTorch": "DataLoader("}
+    assert [tool for tool in re.split(", | and ", promised[1]) if tools[tool] not in page] == []

@@ -331,7 +331,7 @@ def test_words_of_youtube_become_a_status(said: str, status: str):
 
 def test_without_yt_dlp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
-    with pytest.raises(ConfigError, match=r"pip install 'hs-data\[fetch\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c constraints\.txt -e '\.\[fetch\]'"):
         YoutubeDownloader(max_lines=1080, pause_s=0)
 
 
@@ -564,7 +564,7 @@ MANIFEST = """<?xml version="1.0"?>
 @pytest.fixture
 def tube(site: Site, whole: bytes) -> Iterator[YoutubeDownloader]:
     """yt-dlp at a site that offers picture and sound as two files, as YouTube does."""
-    pytest.importorskip("yt_dlp", reason="yt-dlp is not installed; pip install 'hs-data[fetch]'")
+    pytest.importorskip("yt_dlp", reason="yt-dlp is not installed; pip install -e '.[fetch]'")
     for one in IDS:
         site.files[f"/{one}.mpd"] = MANIFEST.format(id=one, v="v" * 50).encode()
         site.files[f"/video-{one}.mp4"], site.files[f"/audio-{one}.mp4"] = only("video", whole), only("audio", whole)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..manifests.errors import ConfigError
+from ..manifests.errors import ConfigError, how_to_install
 from .config import RunConfig
 from .progress import Display
 
@@ -85,7 +85,7 @@ def _tensorboard(run: Path) -> Any:  # noqa: ANN401 - of a package that may be a
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigError("run.tensorboard: is not installed; pip install 'hs-data[tensorboard]'") from error
+        raise ConfigError(f"run.tensorboard: is not installed; {how_to_install('tensorboard')}") from error
     return SummaryWriter(str(run / "tensorboard"))
 
 
@@ -93,5 +93,5 @@ def _wandb(run: Path, project: str) -> Any:  # noqa: ANN401 - of a package that 
     try:
         import wandb  # type: ignore[import-not-found]  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigError("run.wandb: is not installed; pip install 'hs-data[wandb]'") from error
+        raise ConfigError(f"run.wandb: is not installed; {how_to_install('wandb')}") from error
     return wandb.init(project=project, dir=str(run), name=run.name, resume="allow", id=run.name)

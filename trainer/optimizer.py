@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from ..manifests.errors import ConfigError
+from ..manifests.errors import ConfigError, how_to_install
 from .config import OptimConfig
 from .recipes.recipe import Recipe
 
@@ -31,7 +31,7 @@ def make_optimizer(parameters: Parameters, config: OptimConfig, recipe: Recipe) 
     try:
         from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigError("optim.eight_bit: bitsandbytes is not installed; pip install 'hs-data[8bit]'") from error
+        raise ConfigError(f"optim.eight_bit: bitsandbytes is not installed; {how_to_install('8bit')}") from error
     if ordered[0].device.type != "cuda":
         raise ConfigError("optim.eight_bit: needs CUDA; leave it off on a CPU")
     return AdamW8bit(ordered, **options)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...manifests.errors import ConfigError
+from ...manifests.errors import ConfigError, how_to_install
 from ...manifests.sources.annotations import YOUTUBE_ID, printable
 from .items import Follow, Item
 from .statuses import FetchFault
@@ -99,7 +99,7 @@ class YoutubeDownloader:
         try:
             import yt_dlp  # noqa: F401, PLC0415  # pyright: ignore[reportMissingModuleSource]
         except ImportError as error:
-            message = "fetch: yt-dlp is not installed; pip install 'hs-data[fetch]', and keep it up to date"
+            message = f"fetch: yt-dlp is not installed; {how_to_install('fetch')}"
             raise ConfigError(message) from error
 
     def download(self, item: Item, folder: Path, follow: Follow) -> list[Path]:

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from ...manifests.errors import ConfigError, ModelError
+from ...manifests.errors import ConfigError, ModelError, how_to_install
 from ..faces import FaceDetector, FacesConfig
 from ..quality import CLIP, QualityConfig, QualityNetwork
 from ..sync import SyncConfig, SyncNetwork
@@ -88,7 +88,7 @@ def require_iqa(quality: QualityConfig, models: ModelsConfig) -> Path | None:
         return None
     absent = [name for name in ("torchmetrics", "transformers") if importlib.util.find_spec(name) is None]
     if absent:
-        raise ConfigError(f"quality.iqa: {' and '.join(absent)} not installed; pip install 'hs-data[iqa]'")
+        raise ConfigError(f"quality.iqa: {' and '.join(absent)} not installed; {how_to_install('iqa')}")
     folder = require(CLIP, models).parent
     missing = [" or ".join(names) for names in CLIP_FILES if not any((folder / name).is_file() for name in names)]
     if missing:
