@@ -12,9 +12,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from ...manifests.records import Video
-from .container import StreamReader, packet_ticks
+from .container import NO_OTHER, StreamReader, packet_ticks
+from .limits import MediaLimits
 from .rgb import RgbConverter
 from .slots import DecodeStats, Frame, half_frame_ticks, middle_ticks
 
@@ -28,7 +30,12 @@ class _Shown:
 
 
 def frames(
-    path: Path, video: Video, slots: range, guard: AbstractContextManager[object], stats: DecodeStats
+    path: Path,
+    video: Video,
+    slots: range,
+    guard: AbstractContextManager[object],
+    stats: DecodeStats,
+    limits: MediaLimits,
 ) -> Iterator[Frame]:
     """Yield the frame on screen at the middle of each slot; one frame of lookahead tells how long each is shown.
 
@@ -37,7 +44,7 @@ def frames(
     converter = RgbConverter(video)
     with ExitStack() as stack:
         with guard:
-            reader = stack.enter_context(StreamReader(path, "video"))
+            reader = stack.enter_context(StreamReader(path, "video", limits))
             source = _Source(reader, video, slots.start, stats)
         pulls = iter(source)
         index, shown = slots.start, None
@@ -57,10 +64,10 @@ def frames(
         stats.num_missing += slots.stop - index
 
 
-def source_frames(path: Path, video: Video) -> Iterator[tuple[Fraction, np.ndarray]]:
+def source_frames(path: Path, video: Video, limits: MediaLimits = NO_OTHER) -> Iterator[tuple[Fraction, np.ndarray]]:
     """Yield every undamaged frame as the file has it: when it is shown, seconds after the start, and [H, W, 3] RGB."""
     converter = RgbConverter(video)
-    with StreamReader(path, "video") as reader:
+    with StreamReader(path, "video", limits) as reader:
         zero = int(video.start_s / reader.time_base)
         for shown in _Source(reader, video, 0, DecodeStats()):
             yield (shown.ticks - zero) * reader.time_base, converter.convert(shown.picture)
@@ -70,6 +77,8 @@ class _Source:
     """Undamaged source frames of a range, in the order they are shown."""
 
     def __init__(self, reader: StreamReader, video: Video, start_frame: int, stats: DecodeStats) -> None:
+        assert isinstance(reader.stream, VideoStream)
+        self._context = reader.stream.codec_context
         self._time_base = reader.time_base
         self._zero = int(video.start_s / reader.time_base)
         self._half_frame = half_frame_ticks(reader.time_base)
@@ -121,10 +130,13 @@ class _Source:
             insort(self._due, ticks)
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
+        was_sized = bool(self._context.width)
         try:
             return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
         except FFmpegError:
             self._stats.num_errors += 1
+            # libavcodec forgets the size of a stream when it refuses a new one.
+            self._stats.num_too_large += was_sized and not self._context.width
             ticks = packet_ticks(packet)
             self._damaged_since = self._last if ticks is None else ticks
             if ticks in self._unshown:

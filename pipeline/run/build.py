@@ -26,7 +26,7 @@ from .finalize import Result, tables_are_whole, write_dataset
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
-from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
+from .plan import PROBE_UNIT_FILES, PlanFile, list_inputs, probe_fingerprint, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
@@ -108,7 +108,7 @@ class Build:
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
         there = [item for item in inputs if item["refused"] is None]
-        probed = self._phase("probe", there, PROBE_FINGERPRINT, most=PROBE_UNIT_FILES, weight="files")
+        probed = self._phase("probe", there, probe_fingerprint(config.decode), most=PROBE_UNIT_FILES, weight="files")
         inputs = not_forgotten(inputs, probed.receipts)
         if num_gone := num_listed - len(inputs):
             logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)
