@@ -12,9 +12,10 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from ...manifests.errors import MediaError
@@ -112,6 +113,15 @@ def decode_sound(container: InputContainer, stream: AudioStream) -> Iterator[Aud
 def limit_pixels(stream: VideoStream | AudioStream, limits: MediaLimits) -> None:
     """Let a stream's decoder refuse larger pictures, before it takes memory for them."""
     stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+
+
+def refuses_size(error: FFmpegError, context: VideoCodecContext, limits: MediaLimits) -> bool:
+    """Tell whether a decoder refused a packet for the size of its picture.
+
+    H.264 has the new size by then; other decoders forget the size and call it an invalid argument, which damage is not.
+    """
+    is_forgotten = isinstance(error, ArgumentError) and not context.width
+    return is_forgotten or context.width * context.height > limits.max_pixels
 
 
 def packet_ticks(packet: Packet) -> int | None:

@@ -53,7 +53,13 @@ class MediaLimits:
 
 
 def check_sound(sample_rate_hz: int, num_channels: int) -> None:
-    """Raise `MediaError` (`implausible_sound`) where no recording has such sound; a rate of 1 Hz or 2 GHz is damage."""
+    """Raise `MediaError` where no recording has such sound.
+
+    Raises:
+        MediaError: `decode_error`, the file does not tell them; `implausible_sound`, a rate of 1 Hz or 2 GHz, say.
+    """
+    if not sample_rate_hz or not num_channels:
+        raise MediaError("decode_error", "the file does not tell the sample rate or the channels of its sound")
     if not is_sound(sample_rate_hz, num_channels):
         raise MediaError("implausible_sound", f"{num_channels} channels at {sample_rate_hz} Hz")
 

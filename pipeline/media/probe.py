@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
-from .container import NO_OTHER, demux, limit_pixels, open_container, packet_ticks, pick_audio, pick_video
+from .container import NO_OTHER, demux, limit_pixels, open_container, packet_ticks, pick_audio, pick_video, refuses_size
 from .deadline import DecodeDeadline
 from .limits import MediaLimits, check_sound
 from .packet_index import PacketIndex
@@ -137,13 +137,12 @@ class _Scan:
         if self._first_frame or not self._index.has_begun or self._num_tried > FIRST_FRAME_PACKETS:
             return
         self._num_tried += bool(packet.size)
-        was_sized = bool(self._footage.codec_context.width)
         try:
             frames = packet.decode()
-        except FFmpegError:
-            if was_sized and not self._footage.codec_context.width:  # libavcodec forgets a size that it refuses
-                most = self._limits.max_pixels
-                raise MediaError("picture_too_large", f"a picture is above decode.max_pixels={most}") from None
+        except FFmpegError as error:
+            if refuses_size(error, self._footage.codec_context, self._limits):
+                what = f"the decoder refuses the size, with decode.max_pixels={self._limits.max_pixels}"
+                raise MediaError("picture_too_large", what) from error
             return
         self._first_frame = next((frame for frame in frames if isinstance(frame, VideoFrame)), None)
 

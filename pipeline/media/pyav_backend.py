@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ...manifests.records import Video
-from .container import NO_OTHER, StreamReader, packet_ticks
+from .container import NO_OTHER, StreamReader, packet_ticks, refuses_size
 from .limits import MediaLimits
 from .rgb import RgbConverter
 from .slots import DecodeStats, Frame, half_frame_ticks, middle_ticks
@@ -45,7 +45,7 @@ def frames(
     with ExitStack() as stack:
         with guard:
             reader = stack.enter_context(StreamReader(path, "video", limits))
-            source = _Source(reader, video, slots.start, stats)
+            source = _Source(reader, video, slots.start, stats, limits)
         pulls = iter(source)
         index, shown = slots.start, None
         rgb: np.ndarray | None = None
@@ -69,16 +69,18 @@ def source_frames(path: Path, video: Video, limits: MediaLimits = NO_OTHER) -> I
     converter = RgbConverter(video)
     with StreamReader(path, "video", limits) as reader:
         zero = int(video.start_s / reader.time_base)
-        for shown in _Source(reader, video, 0, DecodeStats()):
+        for shown in _Source(reader, video, 0, DecodeStats(), limits):
             yield (shown.ticks - zero) * reader.time_base, converter.convert(shown.picture)
 
 
 class _Source:
     """Undamaged source frames of a range, in the order they are shown."""
 
-    def __init__(self, reader: StreamReader, video: Video, start_frame: int, stats: DecodeStats) -> None:
+    def __init__(
+        self, reader: StreamReader, video: Video, start_frame: int, stats: DecodeStats, limits: MediaLimits
+    ) -> None:
         assert isinstance(reader.stream, VideoStream)
-        self._context = reader.stream.codec_context
+        self._context, self._limits = reader.stream.codec_context, limits
         self._time_base = reader.time_base
         self._zero = int(video.start_s / reader.time_base)
         self._half_frame = half_frame_ticks(reader.time_base)
@@ -130,13 +132,11 @@ class _Source:
             insort(self._due, ticks)
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
-        was_sized = bool(self._context.width)
         try:
             return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
-        except FFmpegError:
+        except FFmpegError as error:
             self._stats.num_errors += 1
-            # libavcodec forgets the size of a stream when it refuses a new one.
-            self._stats.num_too_large += was_sized and not self._context.width
+            self._stats.num_too_large += refuses_size(error, self._context, self._limits)
             ticks = packet_ticks(packet)
             self._damaged_since = self._last if ticks is None else ticks
             if ticks in self._unshown:
