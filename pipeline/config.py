@@ -109,8 +109,10 @@ class Config:
         """Return the identity of the scores: equal settings and models give equal scores."""
         parts = (self.scenes, self.faces, self.tracks, self.quality, self.speech)
         tables = [settings.to_table(part) for part in parts]
-        # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing.
-        tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION), self.decode.backend]
+        # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing; which
+        # pictures are too large does, where their size changes in mid-file.
+        tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION)]
+        tables += [self.decode.backend, self.decode.max_pixels]
         models = registry.fingerprint(self.score_models, self.models)
         return digest("score", SCORE_VERSION, tables, self.run.chunk_s, models)
 

@@ -15,6 +15,7 @@ from ..manifests.dataset import Clip, Dataset
 from ..manifests.errors import ConfigError, DatasetError
 from ..manifests.records import FRAME_RATE
 from ..manifests.storage import atomic_path
+from ..pipeline.config import Config
 from ..pipeline.latents import Codec, codec_of
 from ..pipeline.media.film import write_film
 from ..pipeline.media.probe import probe
@@ -73,9 +74,10 @@ def generate(
             raise DatasetError(f"{video}: no face was found; try another detector with --set faces.backend=...")
         mouths = _mouths(dataset, clips, Sampler(network, schedule, sampling), console)
         source = Path(folder) / "input" / "video.mkv"
-        facts = probe(source)
+        limits = settings.build(Config, built).decode
+        facts = probe(source, limits=limits)
         with atomic_path(output) as temporary:
-            pictures = _pasted(source_frames(source, facts), mouths)
+            pictures = _pasted(source_frames(source, facts, limits), mouths)
             written = write_film(temporary, pictures, rate=Fraction(facts.fps).limit_denominator(1001), sound=sound)
     return {"output": str(output), "frames": written, "generated_frames": len(mouths)}
 

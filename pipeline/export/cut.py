@@ -69,19 +69,24 @@ def cut(clips: Sequence[ExportClip], targets: Mapping[str, Path], cutting: Cutti
     assert cutting.root is not None
     path = cutting.root / clips[0].path
     try:
-        video = _checked(path, clips[0].video_id)
+        video = _checked(path, clips[0].video_id, _decoding(dataset))
     except MediaError as error:
         return dict.fromkeys((clip.clip_id for clip in clips), Failure(reason=error.reason, detail=error.detail))
     return dict(_from_source(path, video, dataset, clips, targets, cutting))
 
 
-def _checked(path: Path, video_id: str) -> Video:
+def _decoding(dataset: Dataset) -> DecodeConfig:
+    """Return how the dataset's files were decoded."""
+    return settings.build(DecodeConfig, dataset.index["config"]["decode"], path="decode.")
+
+
+def _checked(path: Path, video_id: str, limits: DecodeConfig) -> Video:
     """Probe the source file; raise `MediaError` when it is not the one that was scored."""
     if not path.is_file():
         raise MediaError("source_missing", f"{path}: not there; name its folder with --input, or use --pixels jpeg")
     if sha256_file(path) != video_id:
         raise MediaError("source_changed", f"{path}: is not the file that the dataset was built from; build again")
-    return probe(path)
+    return probe(path, limits=limits)
 
 
 def _from_source(
@@ -94,7 +99,7 @@ def _from_source(
 ) -> Iterator[tuple[str, Failure | None]]:
     """Decode each stretch once and yield how each clip ended."""
     by_id = {clip.clip_id: clip for clip in clips}
-    config = settings.build(DecodeConfig, dataset.index["config"]["decode"], path="decode.")
+    config = _decoding(dataset)
     for run in decode_runs([_item(dataset, clip, video) for clip in clips]):
         waiting = [_OpenFilm(item, cutting) for item in run.items]
         frames = decode.frames(

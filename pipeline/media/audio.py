@@ -12,10 +12,12 @@ from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from av.packet import Packet
 
+from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from .container import StreamReader
 from .deadline import DecodeDeadline
 from .image_folder import sound_of
+from .limits import MAX_SAMPLE_RATES, is_sound
 from .resample import Resampler
 
 PREROLL_S = 1
@@ -41,7 +43,7 @@ def read(
 
     Raises:
         ValueError: the range is empty or negative.
-        MediaError: `no_audio_stream`, `codec_missing`, or `unavailable` when reading fails.
+        MediaError: `no_audio_stream`, `codec_missing`, `implausible_sound`, or `unavailable` when reading fails.
     """
     if not 0 <= start_frame < end_frame:
         raise ValueError(f"frames {start_frame} to {end_frame} are no range")
@@ -84,8 +86,12 @@ class _Sound:
                 self._next = None
                 continue
             for frame in decoded:
-                if isinstance(frame, AudioFrame) and frame.samples:
+                if not isinstance(frame, AudioFrame) or not frame.samples:
+                    continue
+                if is_sound(frame.sample_rate, frame.layout.nb_channels):
                     yield self._place(frame), frame
+                else:
+                    self._next = None  # damage: a hole, as above
 
     def _place(self, frame: AudioFrame) -> int:
         """Return the position of a frame: right after the one before, unless its timestamp clearly says otherwise."""
@@ -125,6 +131,8 @@ class _Mix:
         """Add one decoded frame at source sample `position`."""
         rate_hz = frame.sample_rate
         if rate_hz not in self._resamplers:
+            if len(self._resamplers) == MAX_SAMPLE_RATES:
+                raise MediaError("implausible_sound", f"more than {MAX_SAMPLE_RATES} sample rates in one stretch")
             self._resamplers[rate_hz] = Resampler(rate_hz, self._out, self._start * SAMPLES_PER_FRAME)
         samples = _to_float(frame)
         if position + frame.samples > Fraction(self._start * rate_hz, FRAME_RATE) and (

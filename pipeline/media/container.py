@@ -8,15 +8,18 @@ from types import TracebackType
 from typing import BinaryIO, Literal
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from ...manifests.errors import MediaError
+from .limits import MediaLimits, check_kind
 
 DEMUXERS = (
     "mov,matroska,webm,avi,flv,live_flv,mpegts,mpeg,asf,ogg,rm,mxf,gxf,nut,dv,wtv,ivf,h264,hevc,m4v,mpegvideo,"
@@ -32,18 +35,23 @@ NOT_FOOTAGE = Disposition.attached_pic | Disposition.still_image | Disposition.t
 SEEK_BACK_S = (0, 2, 10, 60)
 """MPEG-TS and MPEG-PS seek by guessing byte positions and often land late; each try aims this much earlier."""
 
+NO_OTHER = MediaLimits()
+"""The limits where nobody sets others."""
+
 Kind = Literal["video", "audio"]
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a file of any ending for reading; raise `MediaError` with the reason when that is impossible."""
+def open_container(path: Path, limits: MediaLimits = NO_OTHER) -> InputContainer:
+    """Open a file of any ending for reading; raise `MediaError` with the reason when that is impossible.
+
+    This is the one place where media is opened: nothing but recorded media, and nothing that names another file. The
+    decoders that FFmpeg tries on the way refuse pictures above `limits.max_pixels` before they take memory.
+    """
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(limits.max_pixels)}
     try:
+        check_kind(path)
         # An absolute path has no protocol, so `a:b.mp4` and `-y.mp4` are files. Tags may be in any encoding.
-        return av.open(
-            str(path.absolute()),
-            options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
+        return av.open(str(path.absolute()), options=options, metadata_errors="replace")
     except OSError as error:
         raise MediaError("unavailable", f"cannot be read ({error.strerror})") from error
     except FFmpegError as error:
@@ -88,6 +96,32 @@ def demux(container: InputContainer, *streams: VideoStream | AudioStream) -> Ite
     except FFmpegError:
         # Damaged structure: what follows cannot be found. The packets that are missing show up in the counts.
         return
+    except IndexError:
+        # At the end PyAV flushes streams by number; one that turned up in mid-file it knows nothing of. It comes after
+        # those that were there from the start, so they are flushed already and all their packets were read.
+        return
+
+
+def decode_sound(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """Yield the sound of a file, one frame after the other; raise `FFmpegError` at a packet that is damaged."""
+    for packet in demux(container, stream):
+        for frame in packet.decode():
+            assert isinstance(frame, AudioFrame)
+            yield frame
+
+
+def limit_pixels(stream: VideoStream | AudioStream, limits: MediaLimits) -> None:
+    """Let a stream's decoder refuse larger pictures, before it takes memory for them."""
+    stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+
+
+def refuses_size(error: FFmpegError, context: VideoCodecContext, limits: MediaLimits) -> bool:
+    """Tell whether a decoder refused a packet for the size of its picture.
+
+    H.264 has the new size by then; other decoders forget the size and call it an invalid argument, which damage is not.
+    """
+    is_forgotten = isinstance(error, ArgumentError) and not context.width
+    return is_forgotten or context.width * context.height > limits.max_pixels
 
 
 def packet_ticks(packet: Packet) -> int | None:
@@ -101,14 +135,16 @@ class StreamReader:
     Args:
         path: the file.
         kind: which stream: the footage or the first sound.
+        limits: how large pictures may be.
 
     Raises:
         MediaError: on entering, with the reason.
     """
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind, limits: MediaLimits = NO_OTHER) -> None:
         self._path = path
         self._kind: Kind = kind
+        self._limits = limits
 
     def __enter__(self) -> "StreamReader":
         self._open()
@@ -146,7 +182,7 @@ class StreamReader:
         return isinstance(self.stream, VideoStream) and self.stream.codec_context.has_b_frames
 
     def _open(self) -> None:
-        self._container = open_container(self._path)
+        self._container = open_container(self._path, self._limits)
         stream = pick_video(self._container) if self._kind == "video" else pick_audio(self._container)
         if stream is None:
             raise MediaError("no_audio_stream", "there is video but no audio stream")
@@ -155,6 +191,7 @@ class StreamReader:
         # One worker per core: a threaded decoder would only fight the others.
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
+        limit_pixels(stream, self._limits)
         for other in self._container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all

@@ -12,6 +12,7 @@ from ...manifests.records import FRAME_RATE, Video
 from ...manifests.settings import Range, check_ranges
 from . import image_folder, pyav_backend
 from .deadline import DecodeDeadline
+from .limits import MediaLimits
 from .prefetch import prefetch
 from .slots import DecodeStats, Frame
 
@@ -20,8 +21,8 @@ MISSING_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeConfig:
-    """How files are decoded."""
+class DecodeConfig(MediaLimits):
+    """How files are decoded, and what is too large or too long to be."""
 
     backend: Literal["pyav", "decord"] = "pyav"
     """`decord` gives the same frames, or refuses a file (.ts, .mpg, AV1, 10 bit, odd heights) with `codec_missing`."""
@@ -60,7 +61,8 @@ def frames(
     Raises:
         ValueError: the range is not inside the video.
         MediaError: `decode_error`, no frame came out; `frame_count_mismatch`, at the end, more than 1 % of the range is
-            missing; `codec_missing`, the backend cannot read this file; `unavailable`, reading failed.
+            missing; `picture_too_large`, either of the two because of the size of the pictures; `codec_missing`, the
+            backend cannot read this file; `unavailable`, reading failed.
     """
     end = video.num_frames if end_frame is None else end_frame
     if not 0 <= start_frame <= end <= video.num_frames:
@@ -84,13 +86,17 @@ def _checked(
     if not slots:
         return
     num_shown = 0
-    for frame in _backend(path, config).frames(path, video, slots, guard, stats):
+    for frame in _backend(path, config).frames(path, video, slots, guard, stats, config):
         num_shown += 1
         yield frame
     counts = f"{stats.num_decoded} decoded, {stats.num_errors} packets refused, {stats.num_damaged} damaged"
+    is_lost = not num_shown or (judge and stats.num_missing > MISSING_SHARE * len(slots))
+    if is_lost and stats.num_too_large:
+        what = f"{stats.num_too_large} pictures are above decode.max_pixels={config.max_pixels}"
+        raise MediaError("picture_too_large", f"{what}, so {stats.num_missing} of {len(slots)} frames are missing")
     if not num_shown:
         raise MediaError("decode_error", f"no frame of {slots.start} to {slots.stop} came out ({counts})")
-    if judge and stats.num_missing > MISSING_SHARE * len(slots):
+    if is_lost:
         raise MediaError("frame_count_mismatch", f"{stats.num_missing} of {len(slots)} frames are missing ({counts})")
 
 

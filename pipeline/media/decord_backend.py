@@ -20,6 +20,7 @@ from decord import DECORDError, DECORDLimitReachedError
 from ...manifests.errors import MediaError
 from ...manifests.records import Video
 from .container import StreamReader
+from .limits import MediaLimits
 from .packet_index import PacketIndex
 from .slots import DecodeStats, Frame, middle_ticks
 
@@ -30,7 +31,12 @@ MAX_REPAIRED = 0.01
 
 
 def frames(
-    path: Path, video: Video, slots: range, guard: AbstractContextManager[object], stats: DecodeStats
+    path: Path,
+    video: Video,
+    slots: range,
+    guard: AbstractContextManager[object],
+    stats: DecodeStats,
+    limits: MediaLimits,
 ) -> Iterator[Frame]:
     """Yield the frame on screen at the middle of each slot; see `decode.frames` for the contract.
 
@@ -38,7 +44,7 @@ def frames(
         MediaError: `codec_missing`, decord cannot read this file or not as PyAV does; `frame_count_mismatch`.
     """
     with guard:
-        shown, middles = _look(path, video, slots)
+        shown, middles = _look(path, video, slots, limits)
         reader = _open(path)
         wanted = np.maximum(np.searchsorted(shown, middles) - 1, 0).tolist()
         # Hidden frames (edit lists) have numbers in decord but never come out; seeks and skips would count them.
@@ -57,9 +63,9 @@ def frames(
         yield Frame(index, rgb)
 
 
-def _look(path: Path, video: Video, slots: range) -> tuple[np.ndarray, list[int]]:
+def _look(path: Path, video: Video, slots: range, limits: MediaLimits) -> tuple[np.ndarray, list[int]]:
     """Return the times of all source frames (int64 [n] ticks) and of the middles of the slots; refuse unfit files."""
-    with StreamReader(path, "video") as reader:
+    with StreamReader(path, "video", limits) as reader:
         assert isinstance(reader.stream, VideoStream)
         _refuse(video, reader.stream)
         index = PacketIndex(reader.time_base)

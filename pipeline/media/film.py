@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.video.frame import VideoFrame
+
+from ...manifests.errors import MediaError
+from .container import decode_sound, open_container, pick_audio
 
 TICK = Fraction(1, 90_000)
 X264 = {"preset": "medium", "crf": "17"}
@@ -26,11 +32,16 @@ def write_film(path: Path, pictures: Iterator[tuple[Fraction, np.ndarray]], *, r
 
     Returns:
         Number of pictures.
+
+    Raises:
+        MediaError: the sound cannot be read.
     """
     count = 0
-    with av.open(str(sound)) as heard, av.open(str(path), "w", format="mp4") as target:
+    with open_container(sound) as heard, av.open(str(path), "w", format="mp4") as target:
         footage: Any = None
-        source = heard.streams.audio[0]
+        source = pick_audio(heard)
+        if source is None:
+            raise MediaError("no_audio_stream", f"{sound}: no audio stream; name another file")
         track = target.add_stream("aac", rate=source.codec_context.sample_rate, bit_rate=AUDIO_BITS)
         samples = _encoded(heard, source, track)
         held = next(samples, None)
@@ -58,10 +69,10 @@ def _add_x264(target: Any, rate: Fraction, rgb: np.ndarray) -> Any:  # noqa: ANN
     return stream
 
 
-def _encoded(source: Any, stream: Any, track: Any) -> Iterator[tuple[Fraction, av.Packet]]:  # noqa: ANN401 - as above
+def _encoded(source: InputContainer, stream: AudioStream, track: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
     resampler = av.AudioResampler(format="fltp", layout=stream.layout.name, rate=stream.codec_context.sample_rate)
     rate, written = stream.codec_context.sample_rate, 0
-    for frame in (*source.decode(stream), None):
+    for frame in chain(decode_sound(source, stream), (None,)):
         for part in resampler.resample(frame):
             part.pts, part.time_base = written, Fraction(1, rate)
             for packet in track.encode(part):

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -13,11 +15,14 @@ import numpy as np
 from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
 from ...manifests.storage import sha256_file
-from .container import demux, open_container, pick_audio
+from .container import NO_OTHER, demux, open_container, pick_audio
+from .limits import MediaLimits, check_kind, check_sound
 from .slots import DecodeStats, Frame
 
 KEYFRAME_STEP = 10 * FRAME_RATE
 """Reading can start at any picture; one place in 10 s is told, as of other files."""
+PNG, PNG_SIZE = b"\x89PNG\r\n\x1a\n", slice(16, 24)
+"""First bytes of a PNG, and where its header has width and height."""
 
 
 def pictures(path: Path) -> dict[int, Path]:
@@ -39,6 +44,8 @@ def facts(path: Path) -> tuple[int, int]:
 
 def sha256(path: Path) -> str:
     """Return a hash of the pictures in their order and of the sound."""
+    for each in _files(path):
+        check_kind(each)
     return hashlib.sha256("\n".join(map(sha256_file, _files(path))).encode()).hexdigest()
 
 
@@ -47,17 +54,21 @@ def _files(path: Path) -> list[Path]:
     return [*pictures(path).values(), *([sound] if sound.is_file() else [])]
 
 
-def probe(path: Path) -> Video:
+def probe(path: Path, limits: MediaLimits = NO_OTHER) -> Video:
     """Describe a folder of pictures and its wav.
 
     Raises:
-        MediaError: `decode_error`, the first picture cannot be read; or what the wav is refused for.
+        MediaError: `decode_error`, the first picture cannot be read; `picture_too_large`; `implausible_duration`, the
+            numbers leave too many out; or what the wav is refused for.
     """
     found = pictures(path)
-    first = _read(next(iter(found.values()), None))
+    first = _read(next(iter(found.values()), None), limits)
     if first is None:
-        raise MediaError("decode_error", "the first picture cannot be read")
+        raise MediaError("decode_error", "the first picture cannot be read, or is no PNG")
     num_frames = max(found) - min(found) + 1
+    longest = max((later - one for one, later in pairwise(found)), default=1)
+    size_bytes, _ = facts(path)
+    limits.check_length(Fraction(num_frames, FRAME_RATE), Fraction(longest, FRAME_RATE), size_bytes)
     return Video(
         container="images",
         video_codec="png",
@@ -83,6 +94,7 @@ def _sound(path: Path) -> dict:
         stream = pick_audio(container)
         if stream is None:
             raise MediaError("no_audio_stream", f"{path.name} holds no sound")
+        check_sound(stream.codec_context.sample_rate, stream.codec_context.channels)
         length_s = sum((packet.duration or 0) * packet.time_base for packet in demux(container, stream) if packet.size)
         return {
             "audio_codec": stream.codec_context.codec.canonical_name,
@@ -95,7 +107,12 @@ def _sound(path: Path) -> dict:
 
 
 def frames(
-    path: Path, video: Video, slots: range, guard: AbstractContextManager[object], stats: DecodeStats
+    path: Path,
+    video: Video,
+    slots: range,
+    guard: AbstractContextManager[object],
+    stats: DecodeStats,
+    limits: MediaLimits,
 ) -> Iterator[Frame]:
     """Yield the picture of each slot; where one is missing, damaged or of another size, the one before is stale.
 
@@ -104,11 +121,11 @@ def frames(
     found = pictures(path)
     first = min(found, default=0)
     # The same pixels as in a read from the start: where the range begins with a hole, the picture before it is shown.
-    earlier = (_read(found.get(number)) for number in range(first + slots.start, first - 1, -1))
+    earlier = (_read(found.get(number), limits) for number in range(first + slots.start, first - 1, -1))
     shown = next((rgb for rgb in earlier if _fits(rgb, video)), None)
     for index in slots:
         with guard:
-            rgb = _read(found.get(first + index))
+            rgb = _read(found.get(first + index), limits)
         is_stale = not _fits(rgb, video)
         stats.num_decoded += not is_stale
         stats.num_missing += is_stale
@@ -121,15 +138,23 @@ def _fits(rgb: np.ndarray | None, video: Video) -> bool:
     return rgb is not None and rgb.shape == (video.height, video.width, 3)
 
 
-def _read(path: Path | None) -> np.ndarray | None:
-    """Return a picture as [H, W, 3] uint8 RGB, or None when there is none."""
+def _read(path: Path | None, limits: MediaLimits) -> np.ndarray | None:
+    """Return a picture as [H, W, 3] uint8 RGB, or None when there is no PNG.
+
+    Raises:
+        MediaError: `picture_too_large`, by its header, before it is decoded; `unavailable`.
+    """
     if path is None:
         return None
     try:
+        check_kind(path)
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise MediaError("unavailable", f"{path.name}: cannot be read ({error.strerror})") from error
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if len(data) < PNG_SIZE.stop or bytes(data[: len(PNG)]) != PNG:
+        return None
+    limits.check_size(*struct.unpack(">II", bytes(data[PNG_SIZE])))
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     return None if bgr is None else np.ascontiguousarray(bgr[..., ::-1])

@@ -17,14 +17,13 @@ from av.video.stream import VideoStream
 
 from ...manifests.errors import MediaError
 from ...manifests.records import FRAME_RATE, Video
-from .container import demux, open_container, packet_ticks, pick_audio, pick_video
+from .container import NO_OTHER, demux, limit_pixels, open_container, packet_ticks, pick_audio, pick_video, refuses_size
 from .deadline import DecodeDeadline
+from .limits import MediaLimits, check_sound
 from .packet_index import PacketIndex
 
 VFR_STEP_S = 0.006
 """Steps that differ by more are a variable frame rate; millisecond timestamps jitter by 1."""
-LONGEST_HOLD_S = 600
-"""A jump in time beyond this is damage: no footage holds one picture for ten minutes."""
 FIRST_FRAME_PACKETS = 64
 """Packets in which a decoder must give its first frame; reordering delays it by 16 at most."""
 MISSING_SHARE = 0.01
@@ -33,15 +32,16 @@ DECLARES_DURATION = {"matroska,webm", "flv", "asf"}
 """Demuxers whose file header states the duration; for others it is measured from what is there."""
 
 
-def probe(path: Path, *, deadline: DecodeDeadline | None = None) -> Video:
+def probe(path: Path, *, limits: MediaLimits = NO_OTHER, deadline: DecodeDeadline | None = None) -> Video:
     """Describe one input file, reading every packet and decoding one frame.
 
     Raises:
-        MediaError: `unavailable`, `truncated`, `not_media`, `no_video_stream`, `codec_missing` or `decode_error`.
+        MediaError: `unavailable`, `truncated`, `not_media`, `no_video_stream`, `codec_missing`, `decode_error`,
+            `picture_too_large`, `implausible_duration` or `implausible_sound`.
             A file without sound is no error here (`audio_codec` is None).
     """
-    with deadline or nullcontext(), open_container(path) as container:
-        scan = _Scan(container)
+    with deadline or nullcontext(), open_container(path, limits) as container:
+        scan = _Scan(container, limits)
         scan.run()
         return scan.video()
 
@@ -49,11 +49,14 @@ def probe(path: Path, *, deadline: DecodeDeadline | None = None) -> Video:
 class _Scan:
     """One pass over all packets of a file's footage and sound."""
 
-    def __init__(self, container: InputContainer) -> None:
+    def __init__(self, container: InputContainer, limits: MediaLimits) -> None:
         self._container = container
+        self._limits = limits
         self._footage: VideoStream = pick_video(container)
         self._sound: AudioStream | None = pick_audio(container)
+        self._check_header()
         self._footage.thread_type = "NONE"
+        limit_pixels(self._footage, limits)
         assert self._footage.time_base is not None
         self._time_base = self._footage.time_base
         self._index = PacketIndex(self._time_base)
@@ -74,9 +77,8 @@ class _Scan:
         self._check_complete()
         if self._first_frame is None:
             raise MediaError("decode_error", f"no frame came out of {self._num_tried} packets")
-        hold_s = float(np.diff(self._index.shown(), prepend=self._index.shown()[:1]).max() * self._time_base)
-        if hold_s > LONGEST_HOLD_S:
-            raise MediaError("decode_error", f"timestamps jump by {hold_s:.0f} s; remux the file")
+        self._limits.check_size(self._first_frame.width, self._first_frame.height)
+        self._check_length()
 
     def video(self) -> Video:
         """Put together the record of a file that `run` accepted."""
@@ -137,7 +139,10 @@ class _Scan:
         self._num_tried += bool(packet.size)
         try:
             frames = packet.decode()
-        except FFmpegError:
+        except FFmpegError as error:
+            if refuses_size(error, self._footage.codec_context, self._limits):
+                what = f"the decoder refuses the size, with decode.max_pixels={self._limits.max_pixels}"
+                raise MediaError("picture_too_large", what) from error
             return
         self._first_frame = next((frame for frame in frames if isinstance(frame, VideoFrame)), None)
 
@@ -164,6 +169,22 @@ class _Scan:
         padding_s = length_s - declared_s
         states_length = self._container.format.name.startswith("mov")
         return declared_s if states_length and 0 < padding_s < Fraction(1, 10) else length_s
+
+    def _check_header(self) -> None:
+        """Refuse what the header promises beyond the limits; what it promises falsely shows in the first frame."""
+        context = self._footage.codec_context
+        self._limits.check_size(context.width, context.height)
+        if self._sound is not None:
+            check_sound(self._sound.codec_context.sample_rate, self._sound.codec_context.channels)
+
+    def _check_length(self) -> None:
+        """Compare the length with the bytes; in whole numbers, for times of 64 bits differ by more than 64 hold."""
+        shown, end = self._index.shown(), self._index.end()
+        duration_s = (end - int(shown[0])) * self._time_base
+        if duration_s <= 0:
+            raise MediaError("decode_error", "the pictures last no time at all; remux the file")
+        holds = np.diff(shown.astype(object), append=end)
+        self._limits.check_length(duration_s, max(holds.tolist()) * self._time_base, self._container.size)
 
     def _check_complete(self) -> None:
         """Compare with what the index or the header promises."""

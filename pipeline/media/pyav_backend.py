@@ -12,9 +12,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from ...manifests.records import Video
-from .container import StreamReader, packet_ticks
+from .container import NO_OTHER, StreamReader, packet_ticks, refuses_size
+from .limits import MediaLimits
 from .rgb import RgbConverter
 from .slots import DecodeStats, Frame, half_frame_ticks, middle_ticks
 
@@ -28,7 +30,12 @@ class _Shown:
 
 
 def frames(
-    path: Path, video: Video, slots: range, guard: AbstractContextManager[object], stats: DecodeStats
+    path: Path,
+    video: Video,
+    slots: range,
+    guard: AbstractContextManager[object],
+    stats: DecodeStats,
+    limits: MediaLimits,
 ) -> Iterator[Frame]:
     """Yield the frame on screen at the middle of each slot; one frame of lookahead tells how long each is shown.
 
@@ -37,8 +44,8 @@ def frames(
     converter = RgbConverter(video)
     with ExitStack() as stack:
         with guard:
-            reader = stack.enter_context(StreamReader(path, "video"))
-            source = _Source(reader, video, slots.start, stats)
+            reader = stack.enter_context(StreamReader(path, "video", limits))
+            source = _Source(reader, video, slots.start, stats, limits)
         pulls = iter(source)
         index, shown = slots.start, None
         rgb: np.ndarray | None = None
@@ -57,19 +64,23 @@ def frames(
         stats.num_missing += slots.stop - index
 
 
-def source_frames(path: Path, video: Video) -> Iterator[tuple[Fraction, np.ndarray]]:
+def source_frames(path: Path, video: Video, limits: MediaLimits = NO_OTHER) -> Iterator[tuple[Fraction, np.ndarray]]:
     """Yield every undamaged frame as the file has it: when it is shown, seconds after the start, and [H, W, 3] RGB."""
     converter = RgbConverter(video)
-    with StreamReader(path, "video") as reader:
+    with StreamReader(path, "video", limits) as reader:
         zero = int(video.start_s / reader.time_base)
-        for shown in _Source(reader, video, 0, DecodeStats()):
+        for shown in _Source(reader, video, 0, DecodeStats(), limits):
             yield (shown.ticks - zero) * reader.time_base, converter.convert(shown.picture)
 
 
 class _Source:
     """Undamaged source frames of a range, in the order they are shown."""
 
-    def __init__(self, reader: StreamReader, video: Video, start_frame: int, stats: DecodeStats) -> None:
+    def __init__(
+        self, reader: StreamReader, video: Video, start_frame: int, stats: DecodeStats, limits: MediaLimits
+    ) -> None:
+        assert isinstance(reader.stream, VideoStream)
+        self._context, self._limits = reader.stream.codec_context, limits
         self._time_base = reader.time_base
         self._zero = int(video.start_s / reader.time_base)
         self._half_frame = half_frame_ticks(reader.time_base)
@@ -123,8 +134,9 @@ class _Source:
     def _decode(self, packet: Packet) -> list[VideoFrame]:
         try:
             return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
-        except FFmpegError:
+        except FFmpegError as error:
             self._stats.num_errors += 1
+            self._stats.num_too_large += refuses_size(error, self._context, self._limits)
             ticks = packet_ticks(packet)
             self._damaged_since = self._last if ticks is None else ticks
             if ticks in self._unshown:

@@ -28,6 +28,8 @@ class DecodeStats:
     """Source frames that came out of the decoder, including those before the range that a seek had to pass."""
     num_errors: int = 0
     """Packets the decoder refused."""
+    num_too_large: int = 0
+    """Of those, packets whose picture has more pixels than are decoded."""
     num_damaged: int = 0
     """Source frames not used: the decoder had to invent parts of them, or they build on such a frame."""
     num_missing: int = 0

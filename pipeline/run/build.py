@@ -26,7 +26,7 @@ from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
 from .lock import lock_dataset
-from .plan import PROBE_FINGERPRINT, PlanFile, list_inputs, score_items
+from .plan import PlanFile, list_inputs, probe_fingerprint, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
@@ -114,7 +114,8 @@ class Build:
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
         there = [item for item in inputs if item["refused"] is None]
-        probed = self._phase("probe", there, PROBE_FINGERPRINT, size=UnitSize(weight="files", least=4, most=32))
+        fingerprint = probe_fingerprint(config.decode)
+        probed = self._phase("probe", there, fingerprint, size=UnitSize(weight="files", least=4, most=32))
         inputs = not_forgotten(inputs, probed.receipts)
         if num_gone := num_listed - len(inputs):
             logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)

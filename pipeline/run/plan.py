@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
 from ..media import image_folder
+from ..media.limits import MediaLimits, special_kind
 from .boxes import annotated_faces, key_of
 from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
 
-PROBE_FINGERPRINT = "probe-1"
+PROBE_VERSION = 2
+"""Raise it when a probe says something else of the same file: what was probed before is then probed again."""
 PROBE_TIMEOUT_S = 30.0
 PROBE_BYTES_PER_S = 5e6
 """A probe reads a file twice; one that takes longer than at this rate has stalled."""
 Receipts = Mapping[str, Mapping[str, Any]]
+
+
+def probe_fingerprint(limits: MediaLimits) -> str:
+    """Return the identity of what a probe says: another limit refuses other files."""
+    return digest("probe", PROBE_VERSION, [getattr(limits, field.name) for field in fields(MediaLimits)])
 
 
 def list_inputs(source: Source, root: Path, *, limit: int | None, shard: tuple[int, int] | None) -> list[Item]:
@@ -71,8 +79,10 @@ def _part_of(path: str, num_parts: int) -> int:
 
 
 def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
-    size, changed = (0, 0) if video.reason else _facts(root / video.path)
+    size, changed, kind = (0, 0, None) if video.reason else _facts(root / video.path)
     refused = {"outcome": video.reason, "detail": video.detail} if video.reason else None
+    if kind:
+        refused = {"outcome": "not_media", "detail": f"{kind} is no file"}
     return {
         "id": digest("input", video.path, size, changed, *([video.detail] if video.reason else []))[:20],
         "path": video.path,
@@ -89,14 +99,15 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
     }
 
 
-def _facts(path: Path) -> tuple[int, int]:
+def _facts(path: Path) -> tuple[int, int, str | None]:
+    """Return bytes, last change, ns, and what it is where that is neither file nor folder; nothing is opened."""
     try:
         if path.is_dir():
-            return image_folder.facts(path)
+            return *image_folder.facts(path), None
         facts = path.stat()
     except OSError:
-        return 0, 0  # the probe will say `unavailable`
-    return facts.st_size, facts.st_mtime_ns
+        return 0, 0, None  # the probe will say `unavailable`
+    return facts.st_size, facts.st_mtime_ns, special_kind(facts.st_mode)
 
 
 def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:

@@ -25,6 +25,7 @@ from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
 from ..media import image_folder
+from ..media.limits import check_kind
 from ..media.probe import probe
 from ..networks import Networks
 from ..score import Scorer
@@ -110,19 +111,20 @@ class Worker:
         )
 
     def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
-        forgotten = Forgotten(self._dataset)
+        forgotten, limits = Forgotten(self._dataset), self._config.decode
 
         def one(item: Item) -> dict[str, Any]:
             path = self._root / item["path"]
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
+                    check_kind(path)
                     if path.is_dir():
-                        video_id, video = image_folder.sha256(path), pack(image_folder.probe(path))
+                        video_id, video = image_folder.sha256(path), pack(image_folder.probe(path, limits))
                         return {"video_id": video_id, "outcome": "ok", "video": video}
                     video_id = sha256_file(path)
                     if forgotten.holds("video_id", video_id):
                         return {"outcome": FORGOTTEN}
-                    return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path))}
+                    return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path, limits=limits))}
                 except MediaError as error:
                     return {"outcome": error.reason, "detail": error.detail}
                 except FileNotFoundError:
