@@ -200,7 +200,7 @@ class Build:
         ]
         key = digest("dataset", config, made_by, result.selection, result.source, receipts)
         index = self._dataset / "dataset.json"
-        if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
+        if not index.is_file() or not tables_are_whole(self._dataset) or read_json(index)["key"] != key:
             write_dataset(self._dataset, result, key)
         return True
 
