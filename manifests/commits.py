@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .storage import canonical_json, create_if_absent, read_json, write_bytes
+from .errors import DatasetError
+from .storage import canonical_json, create_if_absent, inside, read_json, write_bytes
+
+DATA_FOLDERS = ("shards", "work/scores")
+"""Where the files lie that commits name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class CommitLog:
     """All commits of a dataset, under `work/commits`."""
 
     def __init__(self, dataset: Path) -> None:
+        self._dataset = dataset
         self._folder = dataset / "work" / "commits"
 
     def add(self, commit: Commit, *, replace: bool = False) -> bool:
@@ -48,11 +53,25 @@ class CommitLog:
         (self._folder / commit.phase / f"{commit.unit}.json").unlink(missing_ok=True)
 
     def load(self, phase: str, fingerprint: str | None = None) -> Iterator[Commit]:
-        """Yield the commits of a phase, or those made with these settings, ordered by unit id."""
+        """Yield the commits of a phase, or those made with these settings, ordered by unit id.
+
+        Raises:
+            DatasetError: one is damaged, or names what is no shard or file of scores of this dataset.
+        """
         for path in sorted((self._folder / phase).glob("*.json")):
             table = read_json(path)
+            self._check_file(path, table["file"])
             if fingerprint in (None, table["fingerprint"]):
                 yield Commit(unit=path.stem, **table)
+
+    def _check_file(self, path: Path, file: Mapping[str, Any] | None) -> None:
+        """Refuse a commit of somebody else's making: what it names would be read, and removed."""
+        if file is None:
+            return
+        said_by = path.relative_to(self._dataset).as_posix()
+        name = inside(self._dataset, file["path"], said_by=said_by).relative_to(self._dataset)
+        if name.parent.as_posix() not in DATA_FOLDERS:
+            raise DatasetError(f"{path}: {name} is no shard or file of scores; remove this commit and build again")
 
 
 def _write(path: Path, text: str) -> None:

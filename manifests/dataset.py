@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from . import selections
 from .errors import DatasetError
+from .index import CLIPS, VIDEOS, read_index
 from .records import FRAME_RATE
-from .schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA, Column
+from .schema import CLIP_SCHEMA, VIDEO_SCHEMA, Column
 from .selections import Selection
 from .shards import Shard
-from .storage import read_json
+from .storage import inside
 
 SPLITS = ("train", "val", "test")
 """In the order in which they are shown."""
@@ -87,17 +88,14 @@ class Dataset:
         selection: one of its named selections, whose limits, verdicts and counts then stand for the dataset's own.
 
     Raises:
-        DatasetError: not a dataset, not finished, or written by a newer version; or there is no such selection.
+        DatasetError: not a dataset, not finished, written by a newer version, or naming what lies elsewhere; or there
+            is no such selection.
         ConfigError: a selection's name that is none.
     """
 
     def __init__(self, path: Path, selection: str | None = None) -> None:
         self.path = path
-        if not (path / "dataset.json").is_file():
-            raise DatasetError(f"{path}: no dataset.json; name a finished dataset, or let `hs-data build` finish it")
-        self.index: dict[str, Any] = read_json(path / "dataset.json")
-        if self.index["schema_version"] > SCHEMA_VERSION:
-            raise DatasetError(f"{path}: schema {self.index['schema_version']} is newer than this hs-data; upgrade it")
+        self.index: dict[str, Any] = read_index(path)
         self._shards: dict[str, Shard] = {}
         self.selection = selections.load(path, selection) if selection else None
         if self.selection is not None:
@@ -120,19 +118,19 @@ class Dataset:
     def videos(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per input file."""
         if self.selection is None:
-            return self._table("videos.parquet", VIDEO_SCHEMA, columns)
+            return self._table(VIDEOS, VIDEO_SCHEMA, columns)
         wanted = list(columns) if columns is not None else VIDEO_SCHEMA.names
         counted = list(dict.fromkeys([*wanted, "video_id", "num_clips", "num_kept"]))
-        videos = self._table("videos.parquet", VIDEO_SCHEMA, counted)
+        videos = self._table(VIDEOS, VIDEO_SCHEMA, counted)
         return selections.count_kept(videos, self.clips(["video_id", "verdict"])).select(wanted)
 
     def clips(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per candidate clip, kept or not."""
         if self.selection is None:
-            return self._table("clips.parquet", CLIP_SCHEMA, columns)
+            return self._table(CLIPS, CLIP_SCHEMA, columns)
         wanted = list(columns) if columns is not None else CLIP_SCHEMA.names
         with_id = list(dict.fromkeys([*wanted, "clip_id"]))
-        return self.judged(self._table("clips.parquet", CLIP_SCHEMA, with_id)).select(wanted)
+        return self.judged(self._table(CLIPS, CLIP_SCHEMA, with_id)).select(wanted)
 
     def judged(self, clips: pa.Table) -> pa.Table:
         """Return clips, read from the file with their ids, with the verdicts that count."""
@@ -157,8 +155,12 @@ class Dataset:
     def shard(self, name: str) -> Shard:
         """Open a shard by its path below the dataset; it stays open."""
         if name not in self._shards:
-            self._shards[name] = Shard(self.path / name)
+            self._shards[name] = Shard(self.shard_path(name))
         return self._shards[name]
+
+    def shard_path(self, name: str) -> Path:
+        """Return where a shard lies; raise `DatasetError` for a name that leads out of the dataset."""
+        return inside(self.path, name, said_by=CLIPS)
 
     def read(self, clip: Clip, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read frames `start:stop` of a column of a clip as [T, *shape]."""
@@ -191,9 +193,13 @@ class Dataset:
         names = list(columns) if columns is not None else None
         try:
             # Columns that came later are null in an older dataset.
-            return pq.read_table(self.path / name, columns=names, schema=schema)
+            table = pq.read_table(self.path / name, columns=names, schema=schema)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.path / name}: cannot be read ({error}); build again") from error
+        if "shard" in table.column_names:
+            for shard in table["shard"].unique().drop_null().to_pylist():
+                self.shard_path(shard)
+        return table
 
 
 def open_dataset(path: Path | str, selection: str | None = None) -> Dataset:

@@ -141,6 +141,12 @@ VERDICT_FIELDS = [
 
 CLIP_SCHEMA = pa.schema([*SCORE_SCHEMA, *VERDICT_FIELDS])
 
+BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail")
+"""Columns of clips that are pictures, or as long as the clip: kB each. They are read of single clips, or in one pass
+that keeps nothing of them, and never held of all clips at once."""
+SCORES = tuple(name for name in SCORE_SCHEMA.names if name not in BULKY)
+LIGHT = tuple(name for name in CLIP_SCHEMA.names if name not in BULKY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:

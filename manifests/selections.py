@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from .errors import ConfigError, DatasetError
 from .schema import CLIP_SCHEMA, VIDEO_SCHEMA
-from .storage import atomic_path, read_json, sha256_file, write_json
+from .storage import atomic_path, inside, read_json, sha256_file, write_json
 
 FOLDER = "selections"
 JUDGED = ("verdict", "reason", "value", "threshold", "failures", "clip_class", "split")
@@ -84,15 +84,17 @@ def folder_of(dataset: Path, name: str) -> Path:
 
     Raises:
         ConfigError: a name that is no plain file name.
+        DatasetError: a link leads out of the dataset.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"selection {name!r}: not a name; use letters, digits, _ . and -, 64 at most")
-    return dataset / FOLDER / name
+    return inside(dataset, f"{FOLDER}/{name}")
 
 
 def names(dataset: Path) -> list[str]:
     """Return the selections of a dataset, sorted."""
-    return sorted(path.parent.name for path in (dataset / FOLDER).glob("*/selection.json"))
+    found = (path.parent.name for path in inside(dataset, FOLDER).glob("*/selection.json"))
+    return sorted(name for name in found if NAME.fullmatch(name))
 
 
 def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) -> Path:
@@ -105,11 +107,24 @@ def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) ->
         verdicts: a clip table; columns that `SCHEMA` has not are left out.
     """
     folder = folder_of(dataset, name)
+    before = folder / "verdicts.parquet"
+    facts = {**facts, "replaces": sha256_file(before) if before.is_file() else None}
     with atomic_path(folder / "verdicts.parquet") as temporary:
         pq.write_table(verdicts.select(SCHEMA.names).cast(SCHEMA), temporary, compression="zstd")
         # The facts first: whoever takes rows out and is killed in between still sees the rows, and does both again.
         write_json(folder / "selection.json", facts | {"sha256": sha256_file(temporary)})
     return folder
+
+
+def require_saved(dataset: Path, name: str) -> None:
+    """Refuse verdicts that changed since they were saved; those that a killed `save` was to replace are whole too.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    facts, path = load_facts(dataset, name), folder_of(dataset, name) / "verdicts.parquet"
+    if path.is_file() and sha256_file(path) not in (facts["sha256"], facts.get("replaces")):
+        raise DatasetError(f"{path}: not what was saved; run  hs-data select DATASET --name {name}")
 
 
 def load_facts(dataset: Path, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import DatasetError
@@ -15,6 +15,46 @@ from .errors import DatasetError
 CHUNK_BYTES = 1 << 20
 ABANDONED_S = 24 * 3600
 """No unit takes a day; a temporary file that old has no writer."""
+
+
+def below(folder: Path, name: object) -> Path:
+    """Return the path of a source file by its name relative to the source folder, where links are the user's own.
+
+    Raises:
+        DatasetError: an absolute name, or one with `..`.
+    """
+    path = _plain(name)
+    if path is None:
+        raise DatasetError(f"{folder}: {_shown(name)} leads out of the folder; do not use this dataset")
+    return folder / path
+
+
+def inside(root: Path, name: object, *, said_by: str = "") -> Path:
+    """Return the path of what a dataset names below itself: every name out of an index, table or commit comes here.
+
+    Args:
+        root: the dataset's folder; it may be a link itself.
+        name: relative, `/` between parts, without `..`; no link on the way leads out.
+        said_by: the file below the dataset that says the name, for the message.
+
+    Raises:
+        DatasetError: a name that leads elsewhere.
+    """
+    path = _plain(name)
+    if path is None or not Path(os.path.realpath(root / path)).is_relative_to(os.path.realpath(root)):
+        what = "do not use it, or bring the file inside"
+        raise DatasetError(f"{root / said_by}: {_shown(name)} leads out of the dataset; {what}")
+    return root / path
+
+
+def _plain(name: object) -> PurePosixPath | None:
+    path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+    is_plain = path.parts and not path.is_absolute() and ".." not in path.parts and "\0" not in str(path)
+    return path if is_plain else None
+
+
+def _shown(name: object) -> str:
+    return name if isinstance(name, str) and name and name.isprintable() else repr(name)
 
 
 def sha256_file(path: Path) -> str:
@@ -60,7 +100,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON for people and programs, atomically: indented, in the order given."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, as_json(value))
+
+
+def as_json(value: object) -> bytes:
+    """Return the bytes that `write_json` writes."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - what JSON holds

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from . import selections, sums
 from .dataset import Clip, Dataset
 from .errors import DatasetError
 from .forgotten import FILE, KINDS, Forgotten
+from .index import INDEX, PENDING, index_fault
 from .records import SAMPLES_PER_FRAME
 from .shards import Shard
 from .status import counted
-from .storage import sha256_file
+from .storage import inside, sha256_file
 
 Decoder = Callable[[np.ndarray], float]
 """Takes latents [T, 4, 64, 64], returns the standard deviation of the decoded pixels, grey levels."""
@@ -34,11 +36,16 @@ class Fault:
 def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int = 0) -> Iterator[Fault]:
     """Yield every fault found; one shard at a time is open.
 
-    Checks the tables' sha256; each shard's size, sha256 and row counts; each kept clip's place, id, length, finiteness
-    and sound; that no clip is there twice; that the counts of the index are those of the tables; that nothing is there
-    that was forgotten. With `decode`, `num_decoded` clips, spread over the dataset, are turned back into pictures.
+    Checks the sha256 of index, tables, report and card; each shard's size, sha256 and row counts; each kept clip's
+    place, id, length, finiteness and sound; that no clip is there twice; that the counts of the index are those of the
+    tables; that nothing is there that was forgotten. With `decode`, `num_decoded` clips, spread over the dataset, are
+    turned back into pictures.
     """
+    if fault := index_fault(dataset.path):
+        yield Fault(where=INDEX, what=f"{fault}; nothing that it names was looked at")
+        return
     yield from _check_tables(dataset)
+    yield from _check_sums(dataset)
     yield from _check_counts(dataset)
     yield from _check_forgotten(dataset)
     clips_of: dict[str, list[Clip]] = defaultdict(list)
@@ -68,11 +75,28 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
 
 def _check_tables(dataset: Dataset) -> Iterator[Fault]:
     for name, sha256 in dataset.index.get("tables", {}).items():
-        path = dataset.path / name
+        path = inside(dataset.path, name, said_by=INDEX)
         if not path.is_file():
             yield Fault(where=name, what="is missing")
-        elif sha256_file(path) != sha256:
-            yield Fault(where=name, what="has another sha256 than dataset.json says")
+        elif (found := sha256_file(path)) != sha256:
+            pending = dataset.index.get(PENDING, {}).get(name)
+            killed = "is new and dataset.json is not: a command was killed; run it again"
+            yield Fault(where=name, what=killed if found == pending else "has another sha256 than dataset.json says")
+
+
+def _check_sums(dataset: Dataset) -> Iterator[Fault]:
+    """Check what people read: report and card, and those of named selections, whose verdicts have a hash too."""
+    for name, what in sums.changed(dataset.path):
+        yield Fault(where=name, what=f"{what}; write it anew with `hs-data report`")
+    for selection in selections.names(dataset.path):
+        folder = selections.folder_of(dataset.path, selection)
+        where = folder.relative_to(dataset.path).as_posix()
+        try:
+            selections.require_saved(dataset.path, selection)
+        except DatasetError as error:
+            yield Fault(where=f"{where}/verdicts.parquet", what=str(error))
+        for name, what in sums.changed(folder):
+            yield Fault(where=f"{where}/{name}", what=f"{what}; write it anew with `hs-data report --selection`")
 
 
 def _check_counts(dataset: Dataset) -> Iterator[Fault]:

@@ -1,13 +1,15 @@
 """Select: scores and rules in, verdicts out. No decoding, no model: moving a threshold takes seconds."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..manifests.schema import VERDICT_FIELDS
 from ..manifests.settings import Range, check_ranges
+from .failures import Failures
 from .splits import assign
 
 
@@ -144,7 +146,7 @@ def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str |
     """Judge every candidate clip.
 
     Args:
-        scores: rows of `SCORE_SCHEMA`, whatever their order.
+        scores: rows of `SCORE_SCHEMA`, whatever their order; what is bulky may be missing.
         config: the limits.
         policy: the crop policy that the clips will be cut with.
         judged_as: the crop policy whose limits decide, where that is another one.
@@ -162,35 +164,23 @@ def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str |
         "synced": has_face & ~silent & _judge_sync(scores, config),
         "unnamed": has_face & ~(_numbers(scores, "annotated_faces") == 1),
     }
-    failures: list[list[dict[str, Any]]] = [[] for _ in range(len(scores))]
-    for place in np.flatnonzero(~has_face):
-        failures[place].append(_failure("no_face", 0.0, 1.0))
+    failures = Failures(len(scores))
+    failures.add("no_face", ~has_face, np.zeros(len(scores)), 1.0)
     for rule in RULES:
         _apply(rule, scores, config, judged_as or policy, kinds[rule.clips], failures)
     _mark_gaps(scores, failures)
     _limit_silent(scores, config, silent, failures)
-    first = [found[0] if found else None for found in failures]
     columns = {
-        "verdict": ["dropped" if found else "kept" for found in first],
-        "reason": [found and found["reason"] for found in first],
-        "value": [found and found["value"] for found in first],
-        "threshold": [found and found["threshold"] for found in first],
-        "failures": failures,
-        "clip_class": ["silent" if is_silent else "speech" for is_silent in silent],
+        **failures.columns(),
+        "clip_class": np.where(silent, "silent", "speech"),
         "split": assign(
             scores, val_share=config.val_share, test_share=config.test_share, official=config.official_splits
         ),
         "crop_policy": [policy] * len(scores),
-        "leakage": scores[measured("leakage_{policy}", policy)],
+        "leakage": scores[measured("leakage_{policy}", policy)].combine_chunks(),
     }
     fields = [field for field in VERDICT_FIELDS if field.name in columns]
-    return pa.table(
-        [
-            pa.array(columns[f.name].combine_chunks() if f.name == "leakage" else columns[f.name], f.type)
-            for f in fields
-        ],
-        schema=pa.schema(fields),
-    )
+    return pa.table([pa.array(columns[f.name], f.type) for f in fields], schema=pa.schema(fields))
 
 
 def _judge_sync(scores: pa.Table, config: SelectConfig) -> np.ndarray:
@@ -200,7 +190,7 @@ def _judge_sync(scores: pa.Table, config: SelectConfig) -> np.ndarray:
 
 
 def _apply(
-    rule: Rule, scores: pa.Table, config: SelectConfig, policy: str, judged: np.ndarray, failures: list[list[dict]]
+    rule: Rule, scores: pa.Table, config: SelectConfig, policy: str, judged: np.ndarray, failures: Failures
 ) -> None:
     threshold = float(getattr(config, rule.limit))
     if rule.off_at_zero and threshold == 0:
@@ -211,33 +201,28 @@ def _apply(
     values = _numbers(scores, column)
     sizes = np.abs(values) if rule.side == "max_either_way" else values
     beyond = sizes < threshold if rule.side == "min" else sizes > threshold
-    for place in np.flatnonzero(beyond & judged):  # a value that was not measured (NaN) compares false
-        failures[place].append(_failure(rule.reason, float(values[place]), threshold))
+    failures.add(rule.reason, beyond & judged, values, threshold)  # a value that was not measured (NaN) compares false
 
 
-def _mark_gaps(scores: pa.Table, failures: list[list[dict[str, Any]]]) -> None:
+def _mark_gaps(scores: pa.Table, failures: Failures) -> None:
     """A clip that is too short because the face went away, or another came, is told so."""
-    for place, ends in enumerate(zip(*(scores[c].to_pylist() for c in ("starts_at", "ends_at")), strict=True)):
-        if failures[place] and failures[place][0]["reason"] == "too_short":
-            reason = "identity_jump" if "identity" in ends else "face_gap" if "gap" in ends else "too_short"
-            failures[place][0]["reason"] = reason
+    for word, reason in (("identity", "identity_jump"), ("gap", "face_gap")):
+        failures.rename("too_short", _equals(scores, "starts_at", word) | _equals(scores, "ends_at", word), reason)
 
 
-def _limit_silent(
-    scores: pa.Table, config: SelectConfig, silent: np.ndarray, failures: list[list[dict[str, Any]]]
-) -> None:
+def _limit_silent(scores: pa.Table, config: SelectConfig, silent: np.ndarray, failures: Failures) -> None:
     """Keep silent clips up to their target share, picked by their ids: the choice is stable as data are added."""
-    ids = scores["clip_id"].to_pylist()
-    shares = _numbers(scores, "speech_share")
-    good = [place for place in range(len(ids)) if not failures[place]]
-    num_speaking = sum(not silent[place] for place in good)
-    quota = round(num_speaking * config.silent_share / (1 - config.silent_share))
-    for place in sorted((place for place in good if silent[place]), key=lambda place: ids[place])[quota:]:
-        failures[place].append(_failure("no_speech", float(shares[place]), config.min_speech_share))
+    good = ~failures.any
+    quota = round(int((good & ~silent).sum()) * config.silent_share / (1 - config.silent_share))
+    places = np.flatnonzero(good & silent)
+    ids = scores["clip_id"].take(pa.array(places)).to_pylist()
+    over = np.zeros(len(scores), bool)
+    over[places[sorted(range(len(ids)), key=ids.__getitem__)][quota:]] = True
+    failures.add("no_speech", over, _numbers(scores, "speech_share"), config.min_speech_share)
 
 
-def _failure(reason: str, value: float, threshold: float) -> dict[str, Any]:
-    return {"reason": reason, "value": value, "threshold": threshold}
+def _equals(table: pa.Table, column: str, word: str) -> np.ndarray:
+    return pc.call_function("equal", [table[column], word]).fill_null(False).to_numpy()
 
 
 def _numbers(table: pa.Table, column: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from ..manifests.dataset import Dataset
 from ..manifests.errors import ConfigError, DatasetError
 from ..manifests.records import Video
-from ..manifests.storage import sha256_file
+from ..manifests.storage import below, sha256_file
 from .media import audio, decode
 from .media.decode import DecodeConfig, Frame
 from .media.probe import probe
@@ -70,10 +70,11 @@ def open_source(row: dict[str, Any], folder: Path, config: DecodeConfig) -> Sour
         config: how it is decoded.
 
     Raises:
-        DatasetError: the file is gone, or holds something else than when the dataset was built.
+        DatasetError: the file is gone, holds something else than when the dataset was built, or its path leads out of
+            the folder.
         MediaError: it cannot be read.
     """
-    path = folder / row["path"]
+    path = below(folder, row["path"])
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; give --input DIR, as for the build")
     if sha256_file(path) != row["video_id"]:

@@ -134,6 +134,12 @@ def made_up() -> ModuleType:
     return _load(REPOSITORY / "benchmarks" / "report.py")
 
 
+@pytest.fixture(scope="session")
+def scale() -> ModuleType:
+    """The benchmark that makes up what a build's workers do."""
+    return _load(REPOSITORY / "benchmarks" / "scale.py")
+
+
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None

@@ -215,11 +215,12 @@ def _clips(*rows: tuple[int, int, float]) -> pa.Table:
             "track": number,
             "start_frame": start,
             "num_frames": length,
-            "boxes": np.tile(np.array([left, 0, left + 100, 100], np.float32), length),
+            "face_centre": [left + 50.0, 50.0],
         }
         for number, (start, length, left) in enumerate(rows)
     ]
-    return pa.Table.from_pylist(table, schema=SCORE_SCHEMA)
+    fields = [SCORE_SCHEMA.field(name) for name in ("video_id", "track", "start_frame", "num_frames")]
+    return pa.Table.from_pylist(table, schema=pa.schema([*fields, ("face_centre", pa.list_(pa.float32()))]))
 
 
 def _annotation(start: int, end: int, left: float | None) -> dict:

@@ -408,8 +408,9 @@ def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
         "b+0": {"row_group": 1, "audio_shift_samples": 0, "residual_lead_ms": 12.0},
         "c+0": {"reason": "latent_nan", "value": None, "threshold": 30.0},
     }
-    (tmp_path / "s.parquet").write_bytes(b"x")
-    file = {"path": "s.parquet", "sha256": "", "bytes": 1}
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "s.parquet").write_bytes(b"x")
+    file = {"path": "shards/s.parquet", "sha256": "", "bytes": 1}
     commit = Commit(phase="encode", unit="u", fingerprint="f", receipts=receipts, file=file)
     CommitLog(tmp_path).add(commit)
     clips = pa.Table.from_pylist([{"clip_id": name, "verdict": "kept"} for name in "abc"], schema=CLIP_SCHEMA)

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hs_data.manifests import index as index_file
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
+from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import read_json, sha256_file, write_json
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.run import merge as merging
 from hs_data.pipeline.run.command import _check_output
-from hs_data.pipeline.run.finalize import hash_tables
 from hs_data.pipeline.run.forget import forget
 from hs_data.pipeline.run.gc import collect
 from hs_data.pipeline.run.merge import merge
@@ -56,7 +57,7 @@ def frames(path: Path) -> dict[str, dict[str, bytes]]:
 
 
 def change_index(path: Path, **changes: Any) -> None:
-    write_json(path / "dataset.json", read_json(path / "dataset.json") | changes)
+    write_index(path, read_index(path) | changes)
 
 
 def change_clips(path: Path, **columns: Any) -> None:
@@ -115,7 +116,7 @@ def test_a_merge_that_was_killed_goes_on(of_anna: Path, of_bert: Path, tmp_path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(merging, "write_json", die)
+        patch.setattr(index_file, "write_index", die)
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path / "out", [of_anna, of_bert])
     told = merge(tmp_path / "out", [of_anna, of_bert])
@@ -212,13 +213,21 @@ def test_a_dry_run_of_a_split_writes_nothing(small: ModuleType, dataset: Path):
     assert small.times(dataset) == before
 
 
-def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path):
+def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path, monkeypatch: pytest.MonkeyPatch):
     words = ["select.val_share=0.0", "select.test_share=0.999"]
-    index = (dataset / "dataset.json").read_bytes()
-    resplit(dataset, assignments=words, dry_run=False)
-    (dataset / "dataset.json").unlink()
-    (dataset / "dataset.json").write_bytes(index)
-    assert [fault.where for fault in verify(open_dataset(dataset))] == ["clips.parquet"]
+    write, calls = index_file.write_index, iter("ab")
+
+    def die_at_the_second(root: Path, index: dict[str, Any]) -> None:
+        if next(calls) == "b":
+            raise KeyboardInterrupt
+        write(root, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_file, "write_index", die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            resplit(dataset, assignments=words, dry_run=False)
+    [fault] = verify(open_dataset(dataset))
+    assert (fault.where, fault.what.partition(":")[0]) == ("clips.parquet", "is new and dataset.json is not")
     resplit(dataset, assignments=words, dry_run=False)
     assert list(verify(open_dataset(dataset))) == []
 

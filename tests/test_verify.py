@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hs_data.manifests import index as index_file
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import ShardWriter
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
-from hs_data.pipeline.run import finalize
 
 COLUMNS = {name: FRAME_COLUMNS[name] for name in ("latent", "pcm", "crop")}
 SHARDS = {"shards/a.parquet": {"clip-a0": 3, "clip-a1": 5}, "shards/b.parquet": {"clip-b0": 4}}
@@ -349,19 +349,19 @@ def test_a_table_that_cannot_be_read_is_told_before_the_check_ends(
         list(faults)
 
 
-def test_the_hashes_of_finalize_are_those_that_are_checked(dataset: Path):
-    assert not finalize.tables_are_whole(dataset), "the index names no hashes"
+def test_the_hashes_that_are_written_are_those_that_are_checked(dataset: Path):
+    assert not index_file.tables_are_whole(dataset), "the index names no hashes"
     index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    _write_index_with(dataset, {**index, "tables": finalize.hash_tables(dataset)}, index["shards"])
-    assert finalize.tables_are_whole(dataset)
+    _write_index_with(dataset, {**index, "tables": index_file.hash_tables(dataset)}, index["shards"])
+    assert index_file.tables_are_whole(dataset)
     assert _faults(dataset) == []
     rows = _rows()
     rows[3]["reason"] = "too_short"
     _write_tables(dataset, rows)
-    assert not finalize.tables_are_whole(dataset)
+    assert not index_file.tables_are_whole(dataset)
     assert _faults(dataset) == [Fault(where="clips.parquet", what="has another sha256 than dataset.json says")]
     (dataset / "clips.parquet").unlink()
-    assert not finalize.tables_are_whole(dataset)
+    assert not index_file.tables_are_whole(dataset)
 
 
 # --- opening

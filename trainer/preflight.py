@@ -52,7 +52,7 @@ def check_shards(dataset: Dataset) -> None:
         DatasetError: a shard is missing or has another size.
     """
     for entry in dataset.index["shards"]:
-        path = dataset.path / entry["path"]
+        path = dataset.shard_path(entry["path"])
         found = path.stat().st_size if path.is_file() else None
         if found != entry["bytes"]:
             what = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"

@@ -12,7 +12,7 @@ from ...manifests import settings
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import MediaError
 from ...manifests.records import Video
-from ...manifests.storage import atomic_path, sha256_file
+from ...manifests.storage import atomic_path, below, sha256_file
 from .. import crop
 from ..kept_clip import EncodeItem, decode_runs
 from ..media import decode
@@ -67,7 +67,7 @@ def cut(clips: Sequence[ExportClip], targets: Mapping[str, Path], cutting: Cutti
             _film(_jpegs(dataset, clip), dataset, clip, targets[clip.clip_id], cutting)
         return dict.fromkeys((clip.clip_id for clip in clips), None)
     assert cutting.root is not None
-    path = cutting.root / clips[0].path
+    path = below(cutting.root, clips[0].path)
     try:
         video = _checked(path, clips[0].video_id, _decoding(dataset))
     except MediaError as error:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...manifests import settings
+from ...manifests import settings, sums
 from ...manifests.dataset import Dataset
-from ...manifests.storage import write_bytes, write_json
+from ...manifests.storage import as_json
 from ..select import SelectConfig
 from . import audits, calibrate, figures, previews, provenance, render
 from .clip_columns import ClipColumns
@@ -51,13 +51,12 @@ def write_report(
     facts["table"] = {"rows": len(sample.rows), "of": len(clips), "borderline": sample.num_borderline}
     facts["table"] |= {"films": len(payload["films"])}
     files = dataset.videos(FILE_COLUMNS).slice(0, MAX_FILES).to_pylist()
-    folder = dataset.own_folder / "report"
-    write_json(folder / "report.json", facts)
     name = dataset.path.resolve().name + (f", selection {dataset.selection.name}" if dataset.selection else "")
-    write_bytes(folder / "index.html", render.page(name, facts, payload, files).encode())
-    if dataset.selection is None:
-        _write_card(dataset, facts)
-    return folder / "index.html"
+    contents = {sums.FACTS: as_json(facts), sums.PAGE: render.page(name, facts, payload, files).encode()}
+    if dataset.selection is None and _is_ours(dataset.path / sums.CARD):
+        contents[sums.CARD] = render.card(dataset, facts).encode()
+    sums.write_summed(dataset.own_folder, contents)
+    return dataset.own_folder / sums.PAGE
 
 
 def _facts(
@@ -102,10 +101,9 @@ def _to_film(dataset: Dataset, clips: ClipColumns, sample: Sample, most: int) ->
     return [on_disk[clip_id] for clip_id in ids if clip_id in on_disk][:most]
 
 
-def _write_card(dataset: Dataset, facts: dict[str, Any]) -> None:
-    """Write the card, unless a README.md stands there that somebody else wrote."""
-    path = dataset.path / "README.md"
-    if path.is_file() and render.CARD_MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        logger.warning("%s: not written by hs-data, left as it is; remove it to have the dataset's card", path)
-        return
-    write_bytes(path, render.card(dataset, facts).encode())
+def _is_ours(card: Path) -> bool:
+    """Tell whether the card may be written: a README.md that somebody else wrote stays."""
+    if card.is_file() and render.CARD_MARK not in card.read_text(encoding="utf-8", errors="replace"):
+        logger.warning("%s: not written by hs-data, left as it is; remove it to have the dataset's card", card)
+        return False
+    return True

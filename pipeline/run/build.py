@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...manifests import settings
 from ...manifests.errors import DatasetError
 from ...manifests.forgotten import Forgotten
+from ...manifests.index import tables_are_whole
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.sources.latentsync import late_sound
@@ -21,7 +23,7 @@ from ..demo.source import make_demo
 from ..kept_clip import encode_id
 from ..models import registry, require_iqa
 from ..select import select
-from .finalize import Result, tables_are_whole, write_dataset
+from .finalize import Result, write_dataset
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
@@ -202,7 +204,7 @@ class Build:
         ]
         key = digest("dataset", config, made_by, result.selection, result.source, receipts)
         index = self._dataset / "dataset.json"
-        if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
+        if not index.is_file() or not tables_are_whole(self._dataset) or read_json(index)["key"] != key:
             write_dataset(self._dataset, result, key)
         return True
 
@@ -256,11 +258,10 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
     video_of = {item["video_id"]: item["video"] for item in stretches}
     columns = [*config.audio.columns.values(), *(FRAME_COLUMNS[name] for name in ("pcm", "crop", "landmarks"))]
     frame_bytes = config.latents.frame_bytes + sum(column.width for column in columns)
-    names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "verdict", "scores_file", "scores_row"]
+    names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "scores_file", "scores_row"]
+    names += ["audio_lead_frames", "sync_confidence", "clip_class"]
     items = []
-    for row in clips.select([*names, "audio_lead_frames", "sync_confidence", "clip_class"]).to_pylist():
-        if row["verdict"] != "kept":
-            continue
+    for row in clips.filter(pc.field("verdict") == "kept").select(names).to_pylist():
         lead = lead_to_correct(row, config)
         items.append(
             {

@@ -1,14 +1,17 @@
 """Claims: which of several faces in a picture the box of an annotation means."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .units import Item
 
+BATCH_ROWS = 1024
 SHARED_TIME = 0.5
 """A clip belongs to an annotation, and two faces are seen together, for at least this share of the clip."""
 
@@ -27,7 +30,7 @@ def find_claims(clips: pa.Table, annotations: Mapping[str, Sequence[Item]]) -> d
     """Return the claim of each row of the score table that has a face and lies in an annotation with a box.
 
     Args:
-        clips: rows of `SCORE_SCHEMA`.
+        clips: candidates, with the `face_centre` [2] of those whose video has a box.
         annotations: placed annotations by video.
     """
     boxed = {video for video, found in annotations.items() if any(a["box"] for a in found)}
@@ -37,6 +40,7 @@ def find_claims(clips: pa.Table, annotations: Mapping[str, Sequence[Item]]) -> d
         if video in boxed and track is not None:
             rows[video].append(place)
     found: dict[int, Claim] = {}
+    clips = clips.select(["start_frame", "num_frames", "face_centre"]).combine_chunks()
     for video, places in rows.items():
         found |= _of_video(clips.take(places), places, annotations[video])
     return found
@@ -45,7 +49,7 @@ def find_claims(clips: pa.Table, annotations: Mapping[str, Sequence[Item]]) -> d
 def _of_video(clips: pa.Table, places: Sequence[int], annotations: Sequence[Item]) -> dict[int, Claim]:
     start = clips["start_frame"].to_numpy()
     length = clips["num_frames"].to_numpy()
-    centres = np.stack([_centre(np.asarray(row.values).reshape(-1, 4)) for row in clips["boxes"]])
+    centres = np.stack([np.asarray(row.values) for row in clips["face_centre"]])
     together = _share(start, length, start, start + length) >= SHARED_TIME  # [N, N]: for that share of the row's clip
     shares = {
         number: _share(start, length, a["start_frame"], a["end_frame"])[:, 0]
@@ -69,6 +73,27 @@ def _of_video(clips: pa.Table, places: Sequence[int], annotations: Sequence[Item
         for row, place in enumerate(places)
         if any(share[row] >= SHARED_TIME for share in shares.values())
     }
+
+
+def face_centres(path: Path, videos: Sequence[str], boxed: Collection[str]) -> Sequence[np.ndarray | None]:
+    """Return the median centre [2] float32 of the face of each row of a file of scores; boxes are read a few at a time.
+
+    Args:
+        path: the file.
+        videos: the video of each row.
+        boxed: those that it is needed of.
+    """
+    if not set(videos) & set(boxed):
+        return [None] * len(videos)
+    with pq.ParquetFile(path) as file:
+        batches = file.iter_batches(BATCH_ROWS, columns=["boxes"])
+        rows = (row for batch in batches for row in batch["boxes"])
+        return [
+            _centre(np.asarray(row.values).reshape(-1, 4))
+            if video in boxed and row.is_valid and len(row.values)
+            else None
+            for row, video in zip(rows, videos, strict=True)
+        ]
 
 
 def _centre(boxes: np.ndarray) -> np.ndarray:

@@ -7,24 +7,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests import settings
 from ...manifests.errors import DatasetError
+from ...manifests.index import CLIPS, VIDEOS, replace_tables
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from ...manifests.selections import count_clips
-from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
+from .clip_table import TABLE_ROW_GROUP, Places, write_clips
 from .ledger import Ledger
 from .units import Item
 
 Row = dict[str, Any]
-TABLE_ROW_GROUP = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Result:
     built_select: Row
     """The limits without them."""
     clips: pa.Table
-    """Scores and verdicts, and where the scores lie."""
+    """Scores and verdicts without what is bulky, and where the scores lie."""
     items: Mapping[str, str]
     """Clip id to the id of its item in the encode phase, for the kept clips."""
     encoded: Ledger
@@ -63,40 +64,44 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
         raise DatasetError(f"{dataset}: candidates are not all accounted for ({counts}); report this")
     if shared := overlaps(clips):
         raise DatasetError(f"{dataset}: {shared[0]} ({len(shared)} such); report this")
-    write_table(dataset / "clips.parquet", clips)
-    write_table(dataset / "videos.parquet", videos)
-    write_json(dataset / "dataset.json", _index(result, clips, counts, key) | {"tables": hash_tables(dataset)})
-
-
-TABLES = ("clips.parquet", "videos.parquet")
-
-
-def hash_tables(dataset: Path) -> dict[str, str]:
-    """Return the sha256 of the tables, by name."""
-    return {name: sha256_file(dataset / name) for name in TABLES}
-
-
-def tables_are_whole(dataset: Path) -> bool:
-    """Tell whether the tables are those that `dataset.json` was written for; a kill may have come between."""
-    there = all((dataset / name).is_file() for name in TABLES)
-    return there and read_json(dataset / "dataset.json").get("tables") == hash_tables(dataset)
+    places = Places.of_scores(dataset, clips)
+    tables = {CLIPS: lambda path: write_clips(path, clips, places), VIDEOS: lambda path: write_videos(path, videos)}
+    replace_tables(dataset, _index(result, clips, counts, key), tables)
 
 
 def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> pa.Table:
-    """Add to each clip where its latents lie; a kept clip that could not be encoded is dropped with that reason.
+    """Return clips with where their latents lie; a kept clip that could not be encoded is dropped with that reason.
 
     A dropped clip that was kept and encoded before keeps its place, so that keeping it again costs nothing.
     """
-    rows = clips.select([name for name in clips.column_names if name in _JOINED or name == "clip_id"]).to_pylist()
-    for row in rows:
-        item = items.get(row["clip_id"], f"{row['clip_id']}+0")
+    places: dict[str, list[int]] = {name: [] for name in _JOINED}
+    values: dict[str, list[Any]] = {name: [] for name in _JOINED}
+    kept = pc.call_function("equal", [clips["verdict"], "kept"]).to_pylist()
+    for place, (clip_id, is_kept) in enumerate(zip(clips["clip_id"].to_pylist(), kept, strict=True)):
+        item = items.get(clip_id, f"{clip_id}+0")
         receipt = encoded.receipts.get(item)
-        if receipt is not None and (row["verdict"] == "kept" or not receipt.get("reason")):
-            row.update(_joined(item, receipt, encoded))
-    columns = {name: clips[name] for name in clips.column_names if name in CLIP_SCHEMA.names}
+        if receipt is not None and (is_kept or not receipt.get("reason")):
+            for name, value in _joined(item, receipt, encoded).items():
+                places[name].append(place)
+                values[name].append(value)
+    columns = {name: clips[name] for name in clips.column_names}
     for name in _JOINED:
-        columns[name] = pa.chunked_array([pa.array([row.get(name) for row in rows], CLIP_SCHEMA.field(name).type)])
-    return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
+        columns[name] = _with_values(columns.get(name), len(clips), name, places[name], values[name])
+    names = [name for name in CLIP_SCHEMA.names if name in columns]
+    rest = [name for name in columns if name not in CLIP_SCHEMA.names]
+    fields = [*(CLIP_SCHEMA.field(name) for name in names), *(clips.schema.field(name) for name in rest)]
+    return pa.table([columns[name] for name in [*names, *rest]], schema=pa.schema(fields))
+
+
+def _with_values(
+    column: pa.ChunkedArray | None, number: int, name: str, places: Sequence[int], values: Sequence[Any]
+) -> pa.Array:
+    """Return a column, or one of nulls, with other values at some places."""
+    kind = CLIP_SCHEMA.field(name).type
+    before = pa.nulls(number, kind) if column is None else column.combine_chunks()
+    where = np.arange(number)
+    where[np.asarray(places, np.int64)] = number + np.arange(len(places))
+    return pa.concat_arrays([before, pa.array(values, kind)]).take(pa.array(where))
 
 
 _MEASURED = ("audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db", "detail")
@@ -116,9 +121,10 @@ def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
 
 def video_rows(result: Result, clips: pa.Table) -> list[Row]:
     """Return one row per input file, in the order of their paths."""
-    num_clips = Counter(clips["video_id"].to_pylist())
-    num_kept = Counter(clips.filter(pc.field("verdict") == "kept")["video_id"].to_pylist())
-    has_face = set(clips.filter(pc.field("track").is_valid())["video_id"].to_pylist())
+    ids = clips.select(["video_id", "verdict", "track"])
+    num_clips = Counter(ids["video_id"].to_pylist())
+    num_kept = Counter(ids.filter(pc.field("verdict") == "kept")["video_id"].to_pylist())
+    has_face = set(ids.filter(pc.field("track").is_valid())["video_id"].to_pylist())
     by_video: dict[str, list[Item]] = {}
     for item in result.stretches:
         by_video.setdefault(item["video_id"], []).append(item)
@@ -186,7 +192,7 @@ def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
 
 
 def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
-    encoded = clips.filter(pc.field("shard").is_valid())
+    encoded = clips.select(["shard", "verdict"]).filter(pc.field("shard").is_valid())
     used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
     files = {file["path"]: file for file in result.encoded.files(list(result.encoded.receipts))}
     return {
@@ -211,8 +217,7 @@ def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
     }
 
 
-def write_table(path: Path, rows: pa.Table | Sequence[Row]) -> None:
-    """Write one of the tables atomically; rows of plain values are those of `videos.parquet`."""
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=TABLE_ROW_GROUP)
+def write_videos(path: Path, rows: Sequence[Row]) -> None:
+    """Write `videos.parquet`."""
+    table = pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
+    pq.write_table(table, path, compression="zstd", row_group_size=TABLE_ROW_GROUP)

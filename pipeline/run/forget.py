@@ -14,7 +14,7 @@ from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import KINDS, Forgotten, hash_name
 from ..report.page import write_report
 from .ledger import total_costs
-from .scrub import look_up, scrub, shards_of
+from .scrub import look_up, require_sources, scrub, shards_of
 from .shard_cuts import plan_cuts
 from .stale import stale_previews, temporary_files, unnamed_files
 
@@ -35,7 +35,7 @@ def forget(root: Path, *, source: str | None, identity: str | None, dry_run: boo
 
     Raises:
         ConfigError: both or nothing named, or nothing of that name is there.
-        DatasetError: no finished dataset.
+        DatasetError: no finished dataset, or a file that would be written anew is not the bytes that were written.
     """
     if source is not None and identity is not None:
         raise ConfigError("forget: --source and --identity name two things; give one at a time")
@@ -54,6 +54,7 @@ def forget(root: Path, *, source: str | None, identity: str | None, dry_run: boo
         return {"videos": 0, "clips": 0, "note": "forgotten before"}
     summary = _summary(dataset, request)
     if not dry_run:
+        require_sources(root, look_up(root, _Wanted(root, request)))  # before the request stands anywhere
         forgotten.add([request])
         finish_forgetting(root)
     return summary

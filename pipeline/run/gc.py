@@ -9,6 +9,7 @@ from typing import Any
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import DatasetError
+from ...manifests.index import INDEX, read_index
 from ...manifests.storage import read_json
 from ..report.page import write_report
 from .ledger import is_whole, total_costs
@@ -41,7 +42,7 @@ def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list
     Raises:
         DatasetError: no folder of a build.
     """
-    if not (root / "dataset.json").is_file() and not (root / "work").is_dir():
+    if not (root / INDEX).is_file() and not (root / "work").is_dir():
         raise DatasetError(f"{root}: holds no build; name the folder given to `hs-data build --output`")
     found = {waste.path: waste for waste in find_waste(root, min_age_h)}  # each file once
     table: dict[str, dict[str, Any]] = {}
@@ -74,15 +75,15 @@ def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:
         yield Waste(path=path, why="temporary files of killed writers")
     for path in _old((root / "work" / "beats").glob("*"), min_age_h):
         yield Waste(path=path, why="last words of workers")
-    if (root / "dataset.json").is_file():
+    if (root / INDEX).is_file():
         for path in stale_previews(root):
             yield Waste(path=path, why="films of clips that are gone")
 
 
 def needed_fingerprints(root: Path) -> set[str]:
     """Return the settings whose work is needed: those of the finished dataset, and of plans that may be resumed."""
-    index = root / "dataset.json"
-    needed = set(read_json(index)["fingerprints"].values()) if index.is_file() else set()
+    index = root / INDEX
+    needed = set(read_index(root)["fingerprints"].values()) if index.is_file() else set()
     for path in (root / "work" / "plan").glob("*.json"):
         needed |= {unit["fingerprint"] for unit in read_json(path)["units"]}
     return needed
@@ -91,7 +92,7 @@ def needed_fingerprints(root: Path) -> set[str]:
 def _stale_commits(root: Path) -> Iterator[Commit]:
     """Yield commits that no run reads: of settings that nobody builds with, or whose file is gone or cut."""
     needed = needed_fingerprints(root)
-    is_known = (root / "dataset.json").is_file()  # else the settings of an unfinished build are not written anywhere
+    is_known = (root / INDEX).is_file()  # else the settings of an unfinished build are not written anywhere
     for phase in ("score", "encode"):
         for commit in CommitLog(root).load(phase):
             if (is_known and commit.fingerprint not in needed) or not is_whole(root, commit):

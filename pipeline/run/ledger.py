@@ -1,15 +1,17 @@
 """The ledger: what is known of every item, read from the commit log, the quarantine and a dataset finished before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog
-from ...manifests.schema import SCORE_SCHEMA
+from ...manifests.schema import SCORE_SCHEMA, SCORES
+from .claims import face_centres
 from .spans import annotate
 from .supervise import Quarantine
 from .units import Item, Phase
@@ -69,44 +71,46 @@ def total_costs(dataset: Path) -> dict[str, float]:
 def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Table:
     """Return the candidate clips of the scored stretches, ordered by path and place, with two columns of our own.
 
-    `scores_file` and `scores_row` say where a row lies. What a source says is that of today: files may be renamed.
+    `scores_file` and `scores_row` say where a row lies, and what is bulky of it. What a source says is that of today:
+    files may be renamed.
     """
-    today = {item["video_id"] for item in items}
+    boxed = {item["video_id"] for item in items if any(a["box"] for a in item["annotations"])}
     receipts: dict[str, list[Receipt]] = {}
     for item in (item["id"] for item in items):
         if (file := ledger.file_of(item)) is not None:
             receipts.setdefault(file["path"], []).append(ledger.receipts[item])
-    tables = [_rows_of(dataset, path, receipts[path]) for path in sorted(receipts)]
-    empty = _with_columns(SCORE_SCHEMA.empty_table(), "", 0)
-    table = pa.concat_tables(tables) if tables else empty
-    table = table.filter(pc.field("video_id").isin(pa.array(list(today), pa.string())))
-    table = table.take(pa.array(list(_first_of_each(table["clip_id"].to_pylist())), pa.int64()))
+    tables = [_rows_of(dataset, path, receipts[path], boxed) for path in sorted(receipts)]
+    table = pa.concat_tables(tables) if tables else _with_columns(_EMPTY, "", [])
+    wanted = _wanted(table, {item["video_id"] for item in items})
+    if len(wanted) < len(table):
+        table = table.take(pa.array(wanted))
     table = annotate(table, items)
     keys = [(name, "ascending") for name in ("path", "start_frame", "track", "clip_id")]
     return table.sort_by(keys)
 
 
-def _rows_of(dataset: Path, path: str, receipts: Sequence[Receipt]) -> pa.Table:
+_EMPTY = SCORE_SCHEMA.empty_table().select(SCORES)
+
+
+def _wanted(table: pa.Table, today: set[str]) -> np.ndarray:
+    """Return the places of the clips whose file is there today, each clip once."""
+    ids = table["clip_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    here = pc.call_function("is_in", [table["video_id"]], pc.SetLookupOptions(pa.array(sorted(today), pa.string())))
+    places = np.flatnonzero(here.to_numpy())
+    return places[np.sort(np.unique(ids[places], return_index=True)[1])]
+
+
+def _rows_of(dataset: Path, path: str, receipts: Sequence[Receipt], boxed: Collection[str]) -> pa.Table:
     """Return the rows that a file holds of these items; one that was restored does not tell them apart: all of them."""
-    table = _with_place(dataset, path)
+    table = pq.read_table(dataset / path, columns=list(SCORES), schema=SCORE_SCHEMA)
+    centres = face_centres(dataset / path, table["video_id"].to_pylist(), boxed) if boxed else [None] * len(table)
+    table = _with_columns(table, path, centres)
     if any("first_row" not in receipt for receipt in receipts):
         return table
     return pa.concat_tables([table.slice(receipt["first_row"], receipt["num_clips"]) for receipt in receipts])
 
 
-def _first_of_each(ids: Sequence[str]) -> Iterator[int]:
-    seen: set[str] = set()
-    for place, clip_id in enumerate(ids):
-        if clip_id not in seen:
-            seen.add(clip_id)
-            yield place
-
-
-def _with_place(dataset: Path, path: str) -> pa.Table:
-    table = pq.read_table(dataset / path, schema=SCORE_SCHEMA)
-    return _with_columns(table, path, len(table))
-
-
-def _with_columns(table: pa.Table, path: str, num_rows: int) -> pa.Table:
-    table = table.append_column("scores_file", pa.array([path] * num_rows, pa.string()))
-    return table.append_column("scores_row", pa.array(range(num_rows), pa.int64()))
+def _with_columns(table: pa.Table, path: str, centres: Sequence[np.ndarray | None]) -> pa.Table:
+    table = table.append_column("face_centre", pa.array(centres, pa.list_(pa.float32())))
+    table = table.append_column("scores_file", pa.array([path] * len(table), pa.string()))
+    return table.append_column("scores_row", pa.array(np.arange(len(table))))

@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ...manifests import settings
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE, Forgotten
-from ...manifests.schema import CLIP_SCHEMA
+from ...manifests.index import CLIPS, INDEX, VIDEOS, replace_tables, require_unaltered
+from ...manifests.schema import CLIP_SCHEMA, LIGHT
 from ...manifests.status import counted
-from ...manifests.storage import atomic_path, digest, sha256_file, write_json
+from ...manifests.storage import atomic_path, digest, inside, sha256_file
 from ..select import SelectConfig
 from ..splits import overlaps
 from .agreement import check_agreement
-from .finalize import count, hash_tables, write_table
+from .clip_table import Places, write_clips
+from .finalize import count, write_videos
 from .forget import finish_forgetting
 from .resplit import assign_anew
 from .scrub import recount, reindex
 
-OURS = ("shards", "clips.parquet", "videos.parquet", FILE)
+OURS = ("shards", CLIPS, VIDEOS, FILE)
 """What a merge that was killed leaves in its folder."""
 Row = dict[str, Any]
 
@@ -56,12 +59,14 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
 
     Raises:
         ConfigError: fewer than two datasets, or `out` holds something else.
-        DatasetError: they are not alike, or somebody would be in two splits.
+        DatasetError: they are not alike, one is not the bytes that were written, or somebody would be in two splits.
     """
     _check_out(out, paths)
     datasets = [open_dataset(path) for path in paths]
+    for path in paths:
+        require_unaltered(path)
     check_agreement(datasets)
-    clips, num_doubles = _join_clips(datasets)
+    clips, places, num_doubles = _join_clips(datasets)
     clips, taken = _take(datasets, clips)
     if resplit:
         limits = settings.build(SelectConfig, datasets[0].index["config"]["select"], path="select.")
@@ -69,7 +74,7 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
     if shared := overlaps(clips):
         raise DatasetError(f"{out}: {shared[0]} ({len(shared)} such); merge with --resplit to assign splits anew")
     ways = Counter(_bring(out, shard, copy=copy) for shard in counted(taken, "shards"))
-    _write(out, datasets, clips, taken)
+    _write(out, datasets, clips, places, taken)
     finish_forgetting(out)  # what one has forgotten may stand in another
     counts = open_dataset(out).index["counts"]
     told = {"datasets": len(datasets), "clips": counts["candidates"], "kept": counts["kept"], "doubles": num_doubles}
@@ -79,28 +84,30 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
 def _check_out(out: Path, paths: Sequence[Path]) -> None:
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         raise ConfigError("merge: name two or more different datasets behind the folder to write")
-    if (out / "dataset.json").is_file():
+    if (out / INDEX).is_file():
         raise ConfigError(f"{out}: is a dataset already; name a new folder")
     names = [path.name for path in out.iterdir()] if out.exists() else []
     if strange := sorted(name for name in names if name not in OURS and not name.startswith(".")):
         raise ConfigError(f"{out}: holds other things ({strange[0]}, ...); name a new folder")
 
 
-def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, int]:
-    """Return the clips of all, each once, with the number of their dataset as `origin`; and how many were doubles."""
-    tables = [dataset.clips() for dataset in datasets]
-    origins = [number for number, table in enumerate(tables) for _ in range(len(table))]
-    clips = pa.concat_tables(tables).append_column("origin", pa.array(origins, pa.int64()))
-    rows = clips.select(["clip_id", "verdict", "shard"]).to_pylist()
+def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, Places, int]:
+    """Return the clips of all, each once, with the number of their dataset as `origin`.
+
+    Returns:
+        The clips without what is bulky, where that lies, and how many were doubles.
+    """
+    tables = [dataset.clips(LIGHT) for dataset in datasets]
+    places = Places.of_tables([dataset.path / CLIPS for dataset in datasets], [len(table) for table in tables])
+    clips = pa.concat_tables(tables).append_column("origin", pa.array(places.file))
+    is_kept = (verdict == "kept" for verdict in clips["verdict"].to_pylist())
+    worth = list(zip(is_kept, clips["shard"].is_valid().to_pylist(), strict=True))
     best: dict[str, int] = {}
-    for place, row in enumerate(rows):
-        if _worth(row) > _worth(rows[best.setdefault(row["clip_id"], place)]):
-            best[row["clip_id"]] = place
-    return clips.take(pa.array(sorted(best.values()), pa.int64())), len(rows) - len(best)
-
-
-def _worth(row: Row) -> tuple[bool, bool]:
-    return row["verdict"] == "kept", row["shard"] is not None
+    for place, clip_id in enumerate(clips["clip_id"].to_pylist()):
+        if worth[place] > worth[best.setdefault(clip_id, place)]:
+            best[clip_id] = place
+    chosen = np.array(sorted(best.values()), np.int64)
+    return clips.take(pa.array(chosen)), places.take(chosen), len(clips) - len(chosen)
 
 
 def _take(datasets: Sequence[Dataset], clips: pa.Table) -> tuple[pa.Table, list[Taken]]:
@@ -117,15 +124,19 @@ def _take(datasets: Sequence[Dataset], clips: pa.Table) -> tuple[pa.Table, list[
         if name in taken and taken[name].entry["sha256"] != entry["sha256"]:
             name = f"shards/{Path(path).stem}-{digest('merged', entry['sha256'])[:8]}.parquet"
         name_of[origin, path] = name
-        taken.setdefault(name, Taken(file=datasets[origin].path / path, entry={**entry, "path": name}))
+        taken.setdefault(name, Taken(file=datasets[origin].shard_path(path), entry={**entry, "path": name}))
     shards = pa.array([name_of.get(pair) for pair in pairs], pa.string())
     place = clips.schema.get_field_index("shard")
-    return clips.set_column(place, CLIP_SCHEMA.field("shard"), shards).select(CLIP_SCHEMA.names), list(taken.values())
+    return clips.set_column(place, CLIP_SCHEMA.field("shard"), shards).select(LIGHT), list(taken.values())
 
 
 def _bring(out: Path, shard: Taken, *, copy: bool) -> str:
-    """Put a shard into the merged dataset and return how."""
-    target = out / shard.entry["path"]
+    """Put a shard into the merged dataset and return how; a copy is compared with what the index says of it.
+
+    Raises:
+        DatasetError: it is not the bytes that were written.
+    """
+    target = inside(out, shard.entry["path"])
     if target.is_file() and (target.samefile(shard.file) or sha256_file(target) == shard.entry["sha256"]):
         return "there"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +145,8 @@ def _bring(out: Path, shard: Taken, *, copy: bool) -> str:
         return "linked"
     with atomic_path(target) as temporary:
         shutil.copyfile(shard.file, temporary)
+        if sha256_file(temporary) != shard.entry["sha256"]:
+            raise DatasetError(f"{shard.file}: not the bytes that were written; run `hs-data verify` on its dataset")
     return "copied"
 
 
@@ -162,17 +175,15 @@ def _join_videos(datasets: Sequence[Dataset], clips: pa.Table) -> list[Row]:
     return recount(list(joined.values()), clips)
 
 
-def _write(out: Path, datasets: Sequence[Dataset], clips: pa.Table, taken: Sequence[Taken]) -> None:
+def _write(out: Path, datasets: Sequence[Dataset], clips: pa.Table, places: Places, taken: Sequence[Taken]) -> None:
     requests = [request for dataset in datasets for request in Forgotten(dataset.path).requests]
     if requests:
         Forgotten(out).add(requests)
     videos = _join_videos(datasets, clips)
-    write_table(out / "clips.parquet", clips)
-    write_table(out / "videos.parquet", videos)
     index = _index([dataset.index for dataset in datasets])
-    shards = reindex(out, clips, [shard.entry for shard in taken])
-    index |= {"counts": count(videos, clips), "shards": shards, "tables": hash_tables(out)}
-    write_json(out / "dataset.json", index)
+    index |= {"counts": count(videos, clips), "shards": reindex(out, clips, [shard.entry for shard in taken])}
+    tables = {CLIPS: lambda path: write_clips(path, clips, places), VIDEOS: lambda path: write_videos(path, videos)}
+    replace_tables(out, index, tables)
 
 
 def _index(indexes: Sequence[Mapping[str, Any]]) -> Row:

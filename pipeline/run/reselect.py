@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...manifests import selections, settings
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError
-from ...manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA
-from ...manifests.storage import write_json
+from ...manifests.index import CLIPS, VIDEOS, replace_tables, require_unaltered
+from ...manifests.schema import LIGHT
 from ..config import Config
 from ..select import SelectConfig, select
-from .finalize import count, hash_tables, write_table
-
-PLACE = ("audio_shift_samples", "residual_lead_ms", "shard", "row_group")
+from .clip_table import Places, write_clips
+from .finalize import count, write_videos
 
 
 def reselect(
@@ -45,8 +46,10 @@ def reselect(
 
     Raises:
         ConfigError: a setting outside `select`, or none at all.
+        DatasetError: index or tables are not the bytes that were written.
     """
     dataset = open_dataset(path)
+    require_unaltered(path)
     saved = {} if reset else _saved(dataset, name)
     file = settings.load_toml(config_file) if config_file else {}
     changes = settings.merge(saved, file, settings.parse_assignments(list(assignments)))
@@ -60,7 +63,7 @@ def reselect(
     built = dataset.index.get("built_select", own)
     base = own if name else built
     limits = settings.build(SelectConfig, settings.merge(base, settings.section(changes, "select")), path="select.")
-    before = dataset.clips()
+    before = dataset.clips(LIGHT)
     after = judge_again(before, limits, dataset.index["config"]["crop"]["policy"])
     summary = _compare(before, after)
     if name and not dry_run:
@@ -91,34 +94,34 @@ def judge_again(clips: pa.Table, limits: SelectConfig, policy: str) -> pa.Table:
 
     A clip that failed while it was encoded (an error, a correction that did not hold) stays as it is.
     """
-    verdicts = select(clips.select(SCORE_SCHEMA.names), limits, policy)
-    rows = clips.select([field.name for field in CLIP_SCHEMA if field.name not in SCORE_SCHEMA.names]).to_pylist()
-    for row, new in zip(rows, verdicts.to_pylist(), strict=True):
-        failed_encoding = row["reason"] in ("sync_fix_failed", "latent_nan") or row["verdict"] == "error"
-        if not (failed_encoding and new["verdict"] == "kept"):
-            row.update(new)
-    columns = {name: clips[name] for name in SCORE_SCHEMA.names}
-    for field in CLIP_SCHEMA:
-        if field.name not in columns:
-            columns[field.name] = pa.chunked_array([pa.array([row[field.name] for row in rows], field.type)])
-    return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
+    verdicts = select(clips, limits, policy)
+    failed = _is_in(clips["reason"], ("sync_fix_failed", "latent_nan")) | _is_in(clips["verdict"], ("error",))
+    stays = np.flatnonzero(failed & _is_in(verdicts["verdict"], ("kept",)))
+    for name in verdicts.column_names:
+        place, new = clips.schema.get_field_index(name), verdicts[name].combine_chunks()
+        if len(stays):
+            where = np.arange(len(clips))
+            where[stays] += len(clips)
+            new = pa.concat_arrays([new, clips[name].combine_chunks()]).take(pa.array(where))
+        clips = clips.set_column(place, clips.schema.field(place), new)
+    return clips
+
+
+def _is_in(column: pa.ChunkedArray, words: Sequence[str]) -> np.ndarray:
+    return pc.call_function("is_in", [column], pc.SetLookupOptions(pa.array(words, pa.string()))).to_numpy()
 
 
 def _compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
-    names = ("verdict", "reason", "shard")
-    old, new = (t.select(list(names)).to_pylist() for t in (before, after))
-    pairs = list(zip(old, new, strict=True))
-    newly_kept = [o for o, n in pairs if n["verdict"] == "kept" != o["verdict"]]
-    newly_dropped = [n for o, n in pairs if o["verdict"] == "kept" != n["verdict"]]
-    other = [n for o, n in pairs if "kept" not in (o["verdict"], n["verdict"]) and o["reason"] != n["reason"]]
+    old, new = (_is_in(table["verdict"], ("kept",)) for table in (before, after))
+    differs = pc.call_function("not_equal", [table["reason"].fill_null("") for table in (before, after)]).to_numpy()
     return {
-        "kept_before": sum(row["verdict"] == "kept" for row in old),
-        "kept_now": sum(row["verdict"] == "kept" for row in new),
-        "newly_kept": len(newly_kept),
-        "were_dropped_as": dict(Counter(row["reason"] for row in newly_kept)),
-        "to_encode": sum(row["verdict"] == "kept" and row["shard"] is None for row in new),
-        "newly_dropped": dict(Counter(row["reason"] for row in newly_dropped)),
-        "dropped_for_another_reason": len(other),
+        "kept_before": int(old.sum()),
+        "kept_now": int(new.sum()),
+        "newly_kept": int((new & ~old).sum()),
+        "were_dropped_as": dict(Counter(before["reason"].filter(pa.array(new & ~old)).to_pylist())),
+        "to_encode": int((new & after["shard"].is_null().to_numpy()).sum()),
+        "newly_dropped": dict(Counter(after["reason"].filter(pa.array(old & ~new)).to_pylist())),
+        "dropped_for_another_reason": int((~old & ~new & differs).sum()),
     }
 
 
@@ -131,9 +134,9 @@ def _write(
     changes: dict[str, Any],
     built: dict[str, Any],
 ) -> None:
-    write_table(path / "clips.parquet", clips)
-    write_table(path / "videos.parquet", videos)
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
     index |= {"key": "selected", "config": settings.to_table(config), "counts": count(videos, clips)}
     index |= {"selection": changes, "built_select": built}
-    write_json(path / "dataset.json", index | {"tables": hash_tables(path)})
+    places = Places.of_tables([path / CLIPS], [len(clips)])
+    tables = {CLIPS: lambda file: write_clips(file, clips, places), VIDEOS: lambda file: write_videos(file, videos)}
+    replace_tables(path, index, tables)

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...manifests import settings
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.index import CLIPS, replace_tables, require_unaltered, tables_are_whole
 from ...manifests.near import choice
-from ...manifests.storage import write_json
+from ...manifests.schema import LIGHT
 from ..select import SelectConfig
 from ..splits import assign, overlaps
-from .finalize import hash_tables, tables_are_whole, write_table
+from .clip_table import Places, write_clips
 
 SHARES = ("val_share", "test_share", "official_splits")
 """Settings of `select` that decide on splits."""
@@ -30,9 +32,11 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
 
     Raises:
         ConfigError: a setting that does not decide on splits.
-        DatasetError: somebody would be in two splits, which is a bug of ours; nothing is written.
+        DatasetError: index or tables are not the bytes that were written, or somebody would be in two splits, which is
+            a bug of ours; nothing is written.
     """
     dataset = open_dataset(root)
+    require_unaltered(root)
     index = dataset.index
     changes = settings.parse_assignments(list(assignments))
     chosen = settings.section(changes, "select")
@@ -41,17 +45,18 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
         raise ConfigError(f"{wrong[0]}: decides on no split; {choice(wrong[0], [f'select.{k}' for k in SHARES])}")
     table = settings.merge(index["config"]["select"], chosen)
     limits = settings.build(SelectConfig, table, path="select.")
-    before = dataset.clips()
+    before = dataset.clips(LIGHT)
     after = assign_anew(before, limits)
     if shared := overlaps(after):
         raise DatasetError(f"{root}: {shared[0]} ({len(shared)} such); report this")
     moved = sum(a != b for a, b in zip(before["split"].to_pylist(), after["split"].to_pylist(), strict=True))
     is_same = not moved and table == index["config"]["select"] and tables_are_whole(root)
     if not dry_run and not is_same:
-        write_table(root / "clips.parquet", after)
         index["config"]["select"] = settings.to_table(limits)
         saved = settings.merge(index.get("selection", {}), changes)  # for the next build
-        write_json(root / "dataset.json", index | {"key": "split", "selection": saved, "tables": hash_tables(root)})
+        places = Places.of_tables([root / CLIPS], [len(after)])
+        write = {CLIPS: lambda path: write_clips(path, after, places)}
+        replace_tables(root, index | {"key": "split", "selection": saved}, write)
     return {"moved": moved, **_sizes(after)}
 
 
@@ -66,11 +71,12 @@ def _sizes(clips: pa.Table) -> dict[str, str]:
     numbers: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     people: dict[str, set[str]] = defaultdict(set)
-    for row in clips.select(["split", "verdict", "shard", "duration_s", "identity", "video_id"]).to_pylist():
-        if row["verdict"] == "kept" and row["shard"]:
-            numbers[row["split"]] += 1
-            seconds[row["split"]] += row["duration_s"]
-            people[row["split"]].add(row["identity"] or row["video_id"])
+    kept = clips.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
+    columns = (kept[name].to_pylist() for name in ("split", "duration_s", "identity", "video_id"))
+    for split, duration_s, identity, video_id in zip(*columns, strict=True):
+        numbers[split] += 1
+        seconds[split] += duration_s
+        people[split].add(identity or video_id)
     return {
         split: f"{numbers[split]} clips, {seconds[split] / 3600:.4f} h, {len(people[split])} people or videos"
         for split in ("train", "val", "test")

@@ -1,5 +1,6 @@
 """Restore: a finished dataset whose `work/` was deleted still knows what is done; say so again as commits."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog
-from ...manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA, VIDEO_SCHEMA
-from ...manifests.storage import create_if_absent, read_json, sha256_file
+from ...manifests.index import CLIPS, INDEX, VIDEOS, altered, index_fault, read_index
+from ...manifests.schema import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, VIDEO_SCHEMA
+from ...manifests.storage import create_if_absent, sha256_file
 from ..config import Config
+from .clip_table import Places, write_clips
 from .spans import stretch_id
 
+logger = logging.getLogger(__name__)
 UNIT = "restored"
 
 
@@ -21,13 +25,15 @@ def restore_commits(dataset: Path, config: Config) -> None:
 
     Only what was made with the same settings is taken; the files themselves are hashed again by the probe phase.
     """
-    index_path = dataset / "dataset.json"
     # The probe phase, which comes next, leaves the first commits of an ordinary run: until then all is tried again.
-    if not index_path.is_file() or (dataset / "work" / "commits" / "probe").exists():
+    if not (dataset / INDEX).is_file() or (dataset / "work" / "commits" / "probe").exists():
         return
-    index = read_json(index_path)
+    index = read_index(dataset)
+    if index_fault(dataset) or list(altered(dataset, index)):
+        logger.warning("%s: index or tables are not the bytes that were written; everything is made again", dataset)
+        return
     log = CommitLog(dataset)
-    clips = pq.read_table(dataset / "clips.parquet", schema=CLIP_SCHEMA)
+    clips = pq.read_table(dataset / CLIPS, columns=list(LIGHT), schema=CLIP_SCHEMA)
     if index["fingerprints"]["score"] == config.score_fingerprint():
         _restore_scores(dataset, log, clips, config.score_fingerprint())
     if index["fingerprints"]["encode"] == config.encode_fingerprint():
@@ -37,10 +43,10 @@ def restore_commits(dataset: Path, config: Config) -> None:
 
 def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint: str) -> None:
     path = dataset / "work" / "scores" / f"{UNIT}.parquet"
-    scores = clips.select(SCORE_SCHEMA.names)
-    create_if_absent(path, lambda temporary: pq.write_table(scores, temporary, compression="zstd"))
+    places = Places.of_tables([dataset / CLIPS], [len(clips)])
+    create_if_absent(path, lambda temporary: write_clips(temporary, clips, places, SCORE_SCHEMA))
     receipts: dict[str, dict[str, Any]] = {}
-    for video in pq.read_table(dataset / "videos.parquet", schema=VIDEO_SCHEMA).to_pylist():
+    for video in pq.read_table(dataset / VIDEOS, schema=VIDEO_SCHEMA).to_pylist():
         starts = video["chunks"] or []
         for place, (start, end) in enumerate(zip(starts, video["chunk_ends"] or [None] * len(starts), strict=True)):
             outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]

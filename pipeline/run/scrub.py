@@ -6,11 +6,12 @@ The tables go last: as long as a name stands anywhere else, they still say what 
 import json
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,10 +20,22 @@ from ...manifests import selections
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
+from ...manifests.index import CLIPS, VIDEOS, replace_tables, require_unaltered
+from ...manifests.schema import LIGHT, SCORE_SCHEMA, SCORES
 from ...manifests.status import counted
-from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
-from .finalize import count, hash_tables, write_table
-from .shard_cuts import Cut, describe_shard, move_rows, plan_cuts, successor, write_cut
+from ...manifests.storage import atomic_path, inside, read_json, sha256_file, write_json
+from .clip_table import Places, write_clips
+from .finalize import count, write_videos
+from .shard_cuts import (
+    Cut,
+    describe_shard,
+    move_rows,
+    plan_cuts,
+    require_stated,
+    stated_hashes,
+    successor,
+    write_cut,
+)
 
 FILE_KINDS = ("video_id", "path", "youtube_id")
 """Names of whole files; a person may be one of several in a file."""
@@ -60,15 +73,20 @@ def look_up(root: Path, forgotten: Forgotten) -> Names:
 
 
 def _score_files(root: Path) -> list[Path]:
-    return sorted((root / "work" / "scores").glob("[!.]*.parquet"))
+    return sorted(inside(root, "work/scores").glob("[!.]*.parquet"))
 
 
 def scrub(root: Path, forgotten: Forgotten) -> None:
-    """Write everything anew that holds something to be forgotten; old shards and scores are left for `stale`."""
+    """Write everything anew that holds something to be forgotten; old shards and scores are left for `stale`.
+
+    Raises:
+        DatasetError: one of these files is not the bytes that were written; nothing is changed.
+    """
     names = look_up(root, forgotten)
-    cuts = plan_cuts(root, shards_of(root), names.known)
+    require_sources(root, names)
+    cuts, stated = plan_cuts(root, shards_of(root), names.known), stated_hashes(root)
     for path, cut in counted(cuts.items(), "shards"):
-        write_cut(root, path, cut)
+        write_cut(root, path, cut, stated)
     _scrub_scores(root, names)
     _scrub_commits(root, names, forgotten, cuts)
     _scrub_plans(root, names)
@@ -77,6 +95,24 @@ def scrub(root: Path, forgotten: Forgotten) -> None:
     for beat in (root / "work" / "beats").glob("*"):
         beat.unlink()  # what a dead worker was at
     _scrub_tables(root, forgotten, cuts)
+
+
+def require_sources(root: Path, names: Names) -> None:
+    """Refuse to write anything anew out of files that changed since they were written: new hashes would hide it.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    require_unaltered(root)
+    stated = stated_hashes(root)
+    for path, cut in plan_cuts(root, shards_of(root), names.known).items():
+        if cut.path is not None:
+            require_stated(root, path, stated)
+    for commit, _ in _changed_scores(root, names):
+        assert commit.file is not None
+        require_stated(root, commit.file["path"], stated)
+    for name in selections.names(root):
+        selections.require_saved(root, name)
 
 
 def shards_of(root: Path) -> set[str]:
@@ -88,22 +124,29 @@ def shards_of(root: Path) -> set[str]:
     return {path for path in named if (root / path).is_file()}
 
 
-def _scrub_scores(root: Path, names: Names) -> None:
-    log = CommitLog(root)
-    for commit in list(log.load("score")):
+def _changed_scores(root: Path, names: Names) -> Iterator[tuple[Commit, list[bool]]]:
+    """Yield the commits of scores that something goes of, with which rows of their files stay."""
+    for commit in list(CommitLog(root).load("score")):
         if commit.file is None or not (root / commit.file["path"]).is_file():
             continue
-        table = pq.read_table(root / commit.file["path"])
-        stays = [clip_id in names.known for clip_id in table["clip_id"].to_pylist()]
-        left = table.filter(pa.array(stays, pa.bool_()))
-        if len(left) == len(table):
-            continue
+        ids = pq.read_table(root / commit.file["path"], columns=["clip_id"])["clip_id"].to_pylist()
+        stays = [clip_id in names.known for clip_id in ids]
+        if not all(stays):
+            yield commit, stays
+
+
+def _scrub_scores(root: Path, names: Names) -> None:
+    for commit, stays in _changed_scores(root, names):
+        assert commit.file is not None
+        old = root / commit.file["path"]
+        left = pq.read_table(old, columns=list(SCORES), schema=SCORE_SCHEMA).filter(pa.array(stays, pa.bool_()))
         path = successor(commit.file["path"], left["clip_id"].to_pylist())
         with atomic_path(root / path) as temporary:
-            pq.write_table(left, temporary, compression="zstd")
+            places = Places.of_tables([old], [len(stays)]).take(np.array(stays, bool))
+            write_clips(temporary, left, places, SCORE_SCHEMA)
         file = {"path": path, "sha256": sha256_file(root / path), "bytes": (root / path).stat().st_size}
         receipts = {item: _moved(receipt, stays) for item, receipt in commit.receipts.items()}
-        log.add(replace(commit, file=file, receipts=receipts), replace=True)
+        CommitLog(root).add(replace(commit, file=file, receipts=receipts), replace=True)
 
 
 def _moved(receipt: dict[str, Any], stays: list[bool]) -> dict[str, Any]:
@@ -184,14 +227,16 @@ def _scrub_selections(root: Path, names: Names) -> None:
 
 def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:
     dataset = open_dataset(root)
-    clips, videos = dataset.clips(), dataset.videos()
-    clips = move_rows(clips.filter(~forgotten.rows(clips)), cuts)
-    rows = videos.filter(~forgotten.rows(videos)).to_pylist()
-    write_table(root / "videos.parquet", recount(rows, clips))
-    write_table(root / "clips.parquet", clips)
+    clips, videos = dataset.clips(LIGHT), dataset.videos()
+    numbered = clips.select(["clip_id", *KINDS]).append_column("row", pa.array(np.arange(len(clips))))
+    stay = numbered.filter(~forgotten.rows(clips))["row"].to_numpy()
+    places = Places.of_tables([root / CLIPS], [len(clips)]).take(stay)
+    clips = move_rows(clips.take(pa.array(stay)), cuts)
+    rows = recount(videos.filter(~forgotten.rows(videos)).to_pylist(), clips)
     shards = reindex(root, clips, dataset.index["shards"])
     index = dataset.index | {"key": "forgotten", "counts": count(rows, clips), "shards": shards}
-    write_json(root / "dataset.json", index | {"tables": hash_tables(root)})
+    tables = {VIDEOS: lambda path: write_videos(path, rows), CLIPS: lambda path: write_clips(path, clips, places)}
+    replace_tables(root, index, tables)
 
 
 def recount(videos: list[dict[str, Any]], clips: pa.Table) -> list[dict[str, Any]]:

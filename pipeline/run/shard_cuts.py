@@ -1,6 +1,6 @@
 """Shards without some of their clips: written anew beside the old ones, which stay until nothing names them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...manifests.commits import CommitLog
+from ...manifests.errors import DatasetError
+from ...manifests.index import read_index
 from ...manifests.shards import Shard, ShardWriter
 from ...manifests.storage import atomic_path, digest, sha256_file
+
+Stated = Mapping[str, Collection[str]]
+"""Path below the dataset to the sha256 that were written down of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +27,28 @@ class Cut:
     """Its successor below the dataset; None where nothing is left."""
     row_groups: dict[int, int]
     """Shards: old to new row group, of the clips that stay."""
+
+
+def stated_hashes(root: Path) -> Stated:
+    """Return the sha256 that commits and the index state of each shard and score file."""
+    log = CommitLog(root)
+    files = [commit.file for phase in ("score", "encode") for commit in log.load(phase) if commit.file is not None]
+    stated: dict[str, set[str]] = {}
+    for file in [*files, *read_index(root)["shards"]]:
+        stated.setdefault(file["path"], set()).add(file["sha256"])
+    return stated
+
+
+def require_stated(root: Path, path: str, stated: Stated) -> Path:
+    """Return the file that rows are to be copied out of, once its bytes are those that were written.
+
+    Raises:
+        DatasetError: another sha256, or none is stated: a copy with a hash of its own would hide what is wrong.
+    """
+    if sha256_file(root / path) not in stated.get(path, ()):
+        what = "not the bytes that were written"
+        raise DatasetError(f"{root / path}: {what}; see `hs-data verify {root}`, remove the file and build again")
+    return root / path
 
 
 def successor(path: str, stay: Collection[str]) -> str:
@@ -43,12 +71,16 @@ def plan_cuts(root: Path, paths: Iterable[str], known: Collection[str]) -> dict[
     return cuts
 
 
-def write_cut(root: Path, path: str, cut: Cut) -> None:
-    """Write what is left of a shard, byte for byte the same frames; an earlier attempt's file stands."""
-    if cut.path is None or (root / cut.path).is_file():
+def write_cut(root: Path, path: str, cut: Cut, stated: Stated) -> None:
+    """Write what is left of a shard, byte for byte the same frames; one that a commit names is there already.
+
+    Raises:
+        DatasetError: the shard is not the bytes that were written.
+    """
+    if cut.path is None or (cut.path in stated and (root / cut.path).is_file()):
         return
     with (
-        closing(Shard(root / path)) as shard,
+        closing(Shard(require_stated(root, path, stated))) as shard,
         atomic_path(root / cut.path) as temporary,
         ShardWriter(temporary, shard.columns, shard.contract) as writer,
     ):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...manifests.records import unpack
-from ...manifests.storage import digest
+from ...manifests.storage import digest, inside
 from ..config import Config
 from ..kept_clip import EncodeItem
 from ..models import registry
@@ -123,7 +123,7 @@ def score_item(item: Item) -> ScoreItem:
 
 def encode_item(item: Item, dataset: Path) -> EncodeItem:
     """Turn an item of an encode unit into what the encoder takes; its geometry is read from the scores."""
-    row = _scores(dataset / item["scores"]).slice(item["row"], 1)
+    row = _score(inside(dataset, item["scores"]), item["row"])
 
     def numbers(column: str, *shape: int) -> np.ndarray | None:
         value = row[column][0]
@@ -145,6 +145,20 @@ def encode_item(item: Item, dataset: Path) -> EncodeItem:
     )
 
 
+def _score(path: Path, row: int) -> pa.Table:
+    """Return what is per frame of a row of a file of scores; only the row group it lies in is read, once."""
+    file = _open(path)
+    group = 0
+    while row >= (number := file.metadata.row_group(group).num_rows):
+        group, row = group + 1, row - number
+    return _row_group(path, group).slice(row, 1)
+
+
 @lru_cache(maxsize=4)
-def _scores(path: Path) -> pa.Table:
-    return pq.read_table(path, columns=["boxes", "landmarks", "mouth_opening"])
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path)
+
+
+@lru_cache(maxsize=4)
+def _row_group(path: Path, group: int) -> pa.Table:
+    return _open(path).read_row_group(group, columns=["boxes", "landmarks", "mouth_opening"])

@@ -124,7 +124,7 @@ class ClipPool:
         with self._lock:
             shard = self._shards.get(number)
             if shard is None:
-                shard = self._shards[number] = Shard(self.path / self._names[number])
+                shard = self._shards[number] = Shard(self._dataset.shard_path(self._names[number]))
                 if len(self._shards) > self._max_open:
                     self._shards.popitem(last=False)  # its files close with its last view
             else:

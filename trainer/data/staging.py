@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ...manifests.errors import ConfigError, DatasetError
-from ...manifests.storage import CHUNK_BYTES, atomic_path, write_bytes
+from ...manifests.storage import CHUNK_BYTES, atomic_path, inside, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def stage(place: str, folder: str) -> Path:
         raise DatasetError(f"{place}: {INDEX} cannot be read ({error}); name a finished dataset") from error
     name = f"{PurePosixPath(root).name}-{hashlib.sha256(index).hexdigest()[:12]}"
     local = Path(folder).expanduser() / name
-    files = [file for file in _listed(place, index) if not (local / file.name).is_file()]
+    files = [file for file in _listed(place, index, local) if not (local / file.name).is_file()]
     _check_room(local, sum(file.bytes or 0 for file in files))
     log.info("%s: copying %d files to %s", place, len(files), local)
     with ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="stage") as pool:
@@ -70,7 +70,7 @@ def stage(place: str, folder: str) -> Path:
     return local
 
 
-def _listed(place: str, index: bytes) -> Iterator[RemoteFile]:
+def _listed(place: str, index: bytes, local: Path) -> Iterator[RemoteFile]:
     """Yield the tables and shards that an index names."""
     try:
         parsed: dict[str, Any] = json.loads(index)
@@ -80,9 +80,7 @@ def _listed(place: str, index: bytes) -> Iterator[RemoteFile]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{place}/{INDEX}: not an index of hs-data ({error!r}); build it again") from error
     for file in files:
-        path = PurePosixPath(file.name)
-        if path.is_absolute() or ".." in path.parts:
-            raise DatasetError(f"{place}/{INDEX}: {file.name} leads out of the dataset; do not use it")
+        inside(local, file.name, said_by=INDEX)  # what leads out of the copy leads out of the dataset
         yield file
 
 
