@@ -205,6 +205,21 @@ def test_a_setup_that_cannot_be_read_ends_all_processes(tmp_path):
         run_processes(tmp_path, "no JSON", 2)
 
 
+@pytest.mark.slow
+def test_two_processes_go_on_from_the_same_checkpoint_though_the_newest_is_damaged(random_dataset, tmp_path):
+    run = tmp_path / "run"
+    words = command(random_dataset, run, "run.steps=4", "run.save_every=2", more=("--nproc", "2"))
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    (run / "checkpoints" / "step-00000004" / "optimizer.safetensors").write_bytes(b"")
+    done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "step-00000004/optimizer.safetensors: has 0 bytes instead of" in done.stderr
+    assert "going on from the checkpoint of step 2" in done.stderr
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "step-00000002", "step-00000004", "step-00000004.damaged",
+    ]  # fmt: skip
+
+
 # --- how long it will take
 
 
