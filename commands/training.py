@@ -1,5 +1,7 @@
 """Train a model on the shards of datasets."""
 
+import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,8 +30,12 @@ def train(
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings; see docs/training.md.")] = None,
     set_: SetOption = [],  # noqa: B006 - typer copies it
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
-    allow_other_data: Annotated[bool, typer.Option("--allow-other-data", help="Resume on other clips too.")] = False,
-    launcher: Annotated[Literal["torchrun", "ray"], typer.Option(help="Who starts the processes.")] = "torchrun",
+    allow_other_data: Annotated[
+        bool, typer.Option("--allow-other-data", help="Other clips or latents than those learnt.")
+    ] = False,
+    launcher: Annotated[
+        Literal["torchrun", "ray"], typer.Option(help="torchrun: here, or by it; ray: by Ray Train.")
+    ] = "torchrun",
     nproc: Annotated[int, typer.Option(min=1, help="Processes: one for each GPU.")] = 1,
     overfit: Annotated[
         bool, typer.Option("--overfit", help="First see that 32 samples can be learnt by heart.")
@@ -39,8 +45,8 @@ def train(
 ) -> None:
     """Train a lip-sync diffusion model on datasets of `hs-data build`.
 
-    Losses go to RUN/metrics.jsonl, checkpoints to RUN/checkpoints. Stopped by SIGTERM, it saves; with --resume it goes
-    on exactly where it was.
+    Losses go to RUN/metrics.jsonl, checkpoints to RUN/checkpoints. Stopped by Ctrl-C or SIGTERM, it saves and says the
+    command that goes on exactly where it was; a second Ctrl-C ends it at once.
     """
     from ..trainer import launch, preflight, request  # noqa: PLC0415
 
@@ -56,7 +62,9 @@ def train(
         init=init,
         resume=resume,
         other_data=allow_other_data,
+        go_on=_command_to_go_on(sys.argv[1:]),
     )
+    launch.check_processes(setup, launcher, nproc)
     if dry_run:
         emit(asdict(preflight.try_out(setup)), as_json)
         return
@@ -64,6 +72,11 @@ def train(
         emit(asdict(preflight.overfit(setup)), as_json)
     launch.launch(setup, launcher, nproc)
     print(output)  # noqa: T201 - data: where the run is
+
+
+def _command_to_go_on(words: list[str]) -> str:
+    once = ("--resume", "--overfit")  # nothing is to be learnt by heart a second time
+    return shlex.join(["hs-data", *(word for word in words if word not in once), "--resume"])
 
 
 @app.command(epilog="Example:  hs-data generate run1 --video talk.mp4 --audio other.wav -o out.mp4")

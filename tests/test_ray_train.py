@@ -70,6 +70,23 @@ def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_
     assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
 
 
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_go_on(random_dataset, tmp_path):
+    run = tmp_path / "run"
+    command = [*words(random_dataset, run, "ray"), "--steps", "5000", "--set", "run.save_every=5000"]
+    with subprocess.Popen(command, cwd=tmp_path, process_group=0, stderr=subprocess.PIPE, text=True) as process:
+        while not (run / "metrics.jsonl").is_file() or not (run / "metrics.jsonl").read_text():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=300)
+    assert process.returncode == 130, told
+    step = read_state(find_checkpoint(run)).step
+    assert 0 < step < 5000
+    assert f"stopped; saved up to step {step}; to go on: hs-data train" in told.splitlines()[-1]
+    assert not (run / ".stop").exists()
+
+
 def test_why_a_run_failed_is_told_and_not_where(random_dataset, tmp_path, monkeypatch):
     def fail(_trainer: object) -> None:
         raise WorkerGroupError("Traceback ...", {0: ConfigError("run.steps: cannot be used")})

@@ -271,7 +271,7 @@ def test_a_thread_that_fails_tells_the_trainer(samples, monkeypatch):
 
 
 def test_a_batch_cannot_be_divided_unevenly(samples):
-    with pytest.raises(ConfigError, match="batch_size: 6"):
+    with pytest.raises(ConfigError, match=r"run\.batch_size=6: cannot be divided"):
         Loader(samples, batch_size=6, num_ranks=4)
 
 

@@ -95,21 +95,6 @@ def test_killed_and_resumed_gives_the_same_bits(dataset, unbroken, tmp_path):
     assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
 
 
-@pytest.mark.parametrize("nproc", ["1", "2"])
-def test_asked_to_stop_it_saves_first(dataset, tmp_path, nproc):
-    run = tmp_path / "run"
-    words = command(dataset, run, "run.steps=500", "run.save_every=400", more=("--nproc", nproc))
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while not (run / "metrics.jsonl").is_file() or not (run / "metrics.jsonl").read_text():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait(60) == 130
-        assert process.stderr is not None
-        assert b"run again with --resume" in process.stderr.read()
-    assert 0 < read_state(find_checkpoint(run)).step < 500
-
-
 def test_two_processes_are_one_within_rounding(dataset, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     launch(setup_of(dataset, one, "run.steps=2", "run.save_every=1"), "torchrun", 1)

@@ -160,6 +160,7 @@ def _train(ablation: Ablation, data: Path, run: Path, seed: int, *, masked: bool
         over=over,
         init=after or ablation.init,
         resume=bool(checkpoints(run)),
+        go_on="the same command",
     )
     if not _is_trained(setup):
         launch(setup, "torchrun", 1)

@@ -1,24 +1,32 @@
 """Checkpoints: a folder of safetensors and JSON for each, whole or absent, written while training goes on."""
 
 import json
+import logging
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from ..manifests.errors import DatasetError
-from ..manifests.storage import read_json, sync
+from ..manifests.errors import DatasetError, HsDataError
+from ..manifests.storage import digest, sync
+from .tensor_files import DamagedError, FileFacts, check_file, load_tensors, write_tensors
 
+logger = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d{8})")
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
+WEIGHTS = (MODEL, AVERAGE)
+"""Files that a network is made of."""
+WHOLE = (*WEIGHTS, OPTIMIZER)
+"""Files that a run goes on with."""
+DAMAGED = ".damaged"
+"""Behind the name of a checkpoint that a run did not go on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +81,23 @@ class Checkpoints:
         """Copy the tensors to memory of the CPU now, and write them while training goes on.
 
         Raises:
-            OSError: the one before could not be written.
+            HsDataError: the one before could not be written.
         """
         self.finish()
         copies = [_copy(part) for part in (tensors.model, tensors.average, tensors.optimizer)]
         self._pending = self._writer.submit(self._write, state, Tensors(**dict(zip(_PARTS, copies, strict=True))))
 
+    def check(self) -> None:
+        """Raise `HsDataError` as soon as it is known that the last one could not be written."""
+        if self._pending is not None and self._pending.done():
+            self.finish()
+
     def finish(self) -> None:
-        """Wait for the checkpoint that is being written."""
+        """Wait for the checkpoint that is being written.
+
+        Raises:
+            HsDataError: it could not be written; those before it are whole.
+        """
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -93,23 +110,23 @@ class Checkpoints:
             self._writer.shutdown()
 
     def _write(self, state: State, tensors: Tensors) -> None:
-        target = self.folder / f"step-{state.step:08}"
-        temporary = self.folder / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
-        temporary.mkdir(parents=True)
+        target = checkpoint_of(self.folder.parent, state.step)
+        temporary = self._temporary(target)
         try:
-            for part, name in zip(_PARTS, (MODEL, AVERAGE, OPTIMIZER), strict=True):
-                if content := getattr(tensors, part):
-                    save_file(content, temporary / name)
-            (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-            for path in (*temporary.iterdir(), temporary):
-                sync(path)
+            temporary.mkdir(parents=True)
+            _write_parts(temporary, state, tensors)
             if target.exists():  # the same step, reached again after a restart
-                shutil.rmtree(target)
+                _remove(target, self._temporary(target))
             os.replace(temporary, target)
             sync(self.folder)
+            self._prune()
+        except OSError as error:
+            raise HsDataError(
+                f"{target}: cannot be saved ({error.strerror or error}); the checkpoints before it are kept: "
+                "free some space and go on with --resume"
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._prune()
 
     def _prune(self) -> None:
         for path in self.folder.glob(".step-*.tmp"):  # of a run that was killed while it wrote
@@ -117,16 +134,44 @@ class Checkpoints:
         found = checkpoints(self.folder.parent)
         for path in found[: -self._keep_last]:
             if not self._keep_every or step_of(path) % self._keep_every:
-                shutil.rmtree(path)
+                _remove(path, self._temporary(path))
+
+    def _temporary(self, target: Path) -> Path:
+        return self.folder / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 _PARTS = ("model", "average", "optimizer")
 
 
+def _write_parts(folder: Path, state: State, tensors: Tensors) -> None:
+    """Write the files of a checkpoint, `state.json` last: it holds the hashes of the others, and its own."""
+    files = {
+        name: asdict(write_tensors(folder / name, content))
+        for part, name in zip(_PARTS, WHOLE, strict=True)
+        if (content := getattr(tensors, part))
+    }
+    table = {**asdict(state), "files": files}
+    text = json.dumps({**table, "sha256": digest(table)}, indent=2) + "\n"
+    (folder / STATE).write_text(text, encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        sync(path)
+
+
+def _remove(checkpoint: Path, temporary: Path) -> None:
+    """Remove a checkpoint so that it is whole or absent at every moment."""
+    checkpoint.rename(temporary)
+    shutil.rmtree(temporary)
+
+
 def checkpoints(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, the oldest first."""
-    found = [path for path in (run / "checkpoints").glob("step-*") if NAME.fullmatch(path.name)]
-    return sorted(path for path in found if (path / STATE).is_file())
+    """Return the checkpoints of a run, the oldest first; nothing of them is read."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted(path for path in found if NAME.fullmatch(path.name) and path.is_dir())
+
+
+def checkpoint_of(run: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return run / "checkpoints" / f"step-{step:08}"
 
 
 def step_of(checkpoint: Path) -> int:
@@ -141,62 +186,101 @@ def is_checkpoint(place: Path) -> bool:
     return (place / STATE).is_file()
 
 
-def find_checkpoint(place: Path) -> Path:
-    """Return a checkpoint: the folder itself, or the newest one of a run.
+def find_checkpoint(place: Path, files: Collection[str] = WEIGHTS) -> Path:
+    """Return a checkpoint whose files are what was written: the folder itself, or the newest such one of a run.
+
+    A newer one that is damaged is warned of. Hashing takes a few seconds for each GB.
+
+    Args:
+        place: a checkpoint, or a run.
+        files: those that will be read; the others are not looked at.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or none is whole.
     """
     if is_checkpoint(place):
+        check_checkpoint(place, files)
         return place
-    found = checkpoints(place)
-    if not found:
-        raise DatasetError(f"{place}: holds no checkpoint; name a run of `hs-data train` or one of its checkpoints")
-    return found[-1]
+    bad: list[DamagedError] = []
+    for path in reversed(checkpoints(place)):
+        try:
+            check_checkpoint(path, files)
+        except DamagedError as error:
+            bad.append(error)
+            continue
+        for error in bad:
+            logger.warning("%s; going on from the checkpoint of step %d", error, step_of(path))
+        return path
+    if bad:
+        raise DatasetError(f"{bad[0]}, and no checkpoint before it is whole; restore it, or begin in another folder")
+    raise DatasetError(f"{place}: holds no checkpoint; name a run of `hs-data train` or one of its checkpoints")
+
+
+def check_checkpoint(checkpoint: Path, files: Collection[str]) -> None:
+    """Compare some files of a checkpoint with the hashes in its `state.json`.
+
+    Raises:
+        DamagedError: names the file.
+    """
+    _, known = _read_state(checkpoint)
+    if known is None:  # written before checkpoints had hashes
+        known = {name: None for name in WHOLE if name == MODEL or (checkpoint / name).is_file()}
+    for name, facts in known.items():
+        if name in files:
+            check_file(checkpoint / name, facts)
+
+
+def set_aside(run: Path, newest: Path) -> None:
+    """Rename the checkpoints after the newest whole one, so that they neither count nor are gone on from again."""
+    for path in checkpoints(run):
+        if step_of(path) > step_of(newest):
+            place = path.with_name(path.name + DAMAGED)
+            shutil.rmtree(place, ignore_errors=True)
+            path.rename(place)
+            logger.warning("%s: is damaged, and called %s now; remove it when you like", path, place.name)
 
 
 def read_state(checkpoint: Path) -> State:
     """Read what a checkpoint says of its run."""
-    return State(**read_json(checkpoint / STATE))
+    return _read_state(checkpoint)[0]
+
+
+def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, FileFacts | None] | None]:
+    """Read `state.json`, and what the files beside it were when they were written; None of an older version."""
+    path = checkpoint / STATE
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        known = table.pop("sha256", None)
+        if known is not None and known != digest(table):
+            raise DamagedError(f"{path}: is not what was written")
+        files = table.pop("files", None)
+        facts = None if files is None else {name: FileFacts(**value) for name, value in files.items()}
+        return State(**table), facts
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path}: is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path}: cannot be read as the state of a run ({error})") from error
 
 
 def read_tensors(checkpoint: Path) -> Tensors:
-    """Read the tensors of a checkpoint to the CPU."""
-    parts = {}
-    for part, name in zip(_PARTS, (MODEL, AVERAGE, OPTIMIZER), strict=True):
-        path = checkpoint / name
-        parts[part] = load_file(path) if path.is_file() else {}
-    if not parts["model"]:
-        raise DatasetError(f"{checkpoint / MODEL}: is missing; use another checkpoint")
-    return Tensors(**parts)
+    """Read all tensors of a checkpoint to the CPU."""
+    return Tensors(
+        model=_read(checkpoint, MODEL), average=_read(checkpoint, AVERAGE), optimizer=_read(checkpoint, OPTIMIZER)
+    )
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Read the weights that a checkpoint ships: averaged, where it has an average."""
-    tensors = read_tensors(checkpoint)
-    return {**tensors.model, **tensors.average}
+    """Read the weights that a checkpoint ships: averaged, where it has an average. The optimizer is left alone."""
+    return {**_read(checkpoint, MODEL), **_read(checkpoint, AVERAGE)}
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, torch.Tensor]:
-    """Return an optimizer's state as named tensors; `names` are the parameters' in the optimizer's order."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return {
-        f"{name}.{field}": torch.as_tensor(value)
-        for name, parameter in zip(names, parameters, strict=True)
-        for field, value in optimizer.state[parameter].items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put named tensors back into an optimizer."""
-    if not tensors:
-        return
-    places = {name: place for place, name in enumerate(names)}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        name, _, field = key.rpartition(".")
-        state.setdefault(places[name], {})[field] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _read(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
+    path = checkpoint / name
+    if path.is_file():
+        return load_tensors(path)
+    if name == MODEL:
+        raise DamagedError(f"{path}: is missing")
+    return {}
 
 
 def _copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,33 +1,47 @@
 """Start a run: in this process, in several under torchrun, or under Ray Train; each of them calls `train`."""
 
 import json
+import logging
 import os
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
+from rich.console import Console
 
 from ..manifests import settings
-from ..manifests.errors import ConfigError, DatasetError, HsDataError
+from ..manifests.errors import ConfigError, DatasetError
 from ..manifests.processes import use_own_ray
 from ..manifests.storage import write_json
-from .checkpoint import Checkpoints, State, checkpoints, find_checkpoint, read_state, read_tensors
+from .checkpoint import (
+    WHOLE,
+    Checkpoints,
+    State,
+    checkpoint_of,
+    checkpoints,
+    find_checkpoint,
+    read_state,
+    read_tensors,
+    set_aside,
+    step_of,
+)
 from .config import TrainConfig, batch_size
 from .data.config import open_samples, open_validation
 from .data.samples import Samples
 from .loop import Training
 from .metrics import Metrics
-from .networks import make_network, make_schedule
+from .networks import check_latent_space, find_init, make_network, make_schedule
+from .processes import run_processes
 from .recipes.parameters import freeze
 from .recipes.recipe import Recipe
 from .recipes.registry import make_recipe
-from .stopping import StoppedError, asked_to_stop
+from .stopping import StoppedError, stop_requests
 from .validation import Judgement
 from .world import World, join_world
 
+logger = logging.getLogger(__name__)
 Launcher = Literal["torchrun", "ray"]
 SHAPING = ("size", "masked_motion")
 """Settings of `model` that decide what a network computes; the others decide how."""
@@ -47,25 +61,39 @@ class Setup:
     """Weights to begin with: runs, checkpoints, or files that `trainer/models` knows; the later wins."""
     resume: bool = False
     other_data: bool = False
-    """Whether the run may go on with other samples than it began with."""
+    """Whether the run may go on with other samples than it began with, or on latents its weights do not know."""
+    go_on: str = "the same command and --resume"
+    """What to do to go on with the run, for messages."""
 
 
 def launch(setup: Setup, launcher: Launcher, num_processes: int) -> None:
     """Train with this many processes, and return when the run is done.
 
     Raises:
+        StoppedError: it was asked to stop; says how to go on.
         HsDataError: a process failed.
     """
     check_folder(setup)
-    if launcher == "ray":
-        own = use_own_ray()
-        from .ray_launch import launch_ray  # noqa: PLC0415 - Ray is imported only by who asks for it
+    check_processes(setup, launcher, num_processes)
+    try:
+        if launcher == "ray":
+            own = use_own_ray()
+            from .ray_launch import launch_ray  # noqa: PLC0415 - Ray is imported only by who asks for it
 
-        launch_ray(setup, num_processes, own=own)
-    elif num_processes == 1 or "WORLD_SIZE" in os.environ:  # alone, or torchrun has started us already
-        train(setup)
-    else:
-        _torchrun(setup, num_processes)
+            launch_ray(setup, num_processes, own=own)
+        elif num_processes == 1 or "WORLD_SIZE" in os.environ:  # alone, or torchrun has started us already
+            train(setup)
+        else:
+            run_processes(Path(setup.run), to_json(setup), num_processes)
+    except (KeyboardInterrupt, StoppedError) as stop:
+        raise StoppedError(where_it_stands(setup)) from stop
+
+
+def where_it_stands(setup: Setup) -> str:
+    """Say what is saved of a run that was stopped, and how to go on with it."""
+    found = checkpoints(Path(setup.run))
+    saved = f"saved up to step {step_of(found[-1])}" if found else "nothing is saved yet"
+    return f"{setup.run}: stopped; {saved}; to go on: {setup.go_on}"
 
 
 def train(setup: Setup) -> Judgement | None:
@@ -82,12 +110,32 @@ def train(setup: Setup) -> Judgement | None:
             write_json(run / "run.json", asdict(setup))
         found = Checkpoints(run, keep_last=config.run.keep_last, keep_every=config.run.keep_every)
         try:
-            if not world.is_main:
-                return training.run(found, None)
-            with Metrics(run, config.run, step=training.state.step) as metrics:
-                return training.run(found, metrics)
+            with stop_requests(run, say_that_it_stops, partial(end_at_once, setup)) as asked:
+                if not world.is_main:
+                    return training.run(found, None, asked)
+                with Metrics(run, config.run, step=training.state.step) as metrics:
+                    return training.run(found, metrics, asked)
         finally:
             found.close()
+
+
+def is_done(setup: Setup) -> bool:
+    """Tell whether the last step of a run is saved."""
+    found = checkpoints(Path(setup.run))
+    return bool(found) and step_of(found[-1]) >= setup.config["run"]["steps"]
+
+
+def say_that_it_stops() -> None:
+    """Answer the first request to stop."""
+    logger.warning("stopping after this step, and saving; Ctrl-C again ends at once, without")
+
+
+def end_at_once(setup: Setup) -> NoReturn:
+    """End this process wherever it is: what is being written is left behind under a temporary name."""
+    console = Console(stderr=True)
+    console.show_cursor()
+    console.print(where_it_stands(setup), highlight=False, markup=False, soft_wrap=True)
+    os._exit(StoppedError.exit_code)
 
 
 def prepare(setup: Setup, world: World) -> Training:
@@ -98,11 +146,15 @@ def prepare(setup: Setup, world: World) -> Training:
     """
     config = settings.build(TrainConfig, setup.config)
     recipe = make_recipe(setup.recipe, setup.options)
+    begun = _newest(Path(setup.run), world) if setup.resume else None
+    if begun:
+        _check_steps(setup, begun)
     samples = _open_samples(config, recipe, world)
-    begun = _newest(Path(setup.run)) if setup.resume else None
     torch.manual_seed(config.run.seed)  # the network's random start; samples bring seeds of their own
     width = audio_width(samples, recipe)
-    init = () if begun else setup.init
+    init = () if begun else find_init(setup.init, world, samples.contract, any_latents=setup.other_data)
+    if not begun and not setup.other_data:
+        check_latent_space(config.model, samples.contract)
     state = _new_state(setup, config, recipe, samples)
     if begun:
         old = read_state(begun)
@@ -134,8 +186,27 @@ def check_folder(setup: Setup) -> None:
     """
     begun = checkpoints(Path(setup.run))
     if begun and not setup.resume:
-        step = read_state(begun[-1]).step
+        step = step_of(begun[-1])
         raise ConfigError(f"--output {setup.run}: holds a run at step {step}; add --resume, or name another folder")
+
+
+def check_processes(setup: Setup, launcher: Launcher, num_processes: int) -> None:
+    """Refuse more processes than GPUs, and a batch that cannot be divided among them, before anything is built.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    config = settings.build(TrainConfig, setup.config)
+    started = int(os.environ.get("WORLD_SIZE", num_processes)) if launcher == "torchrun" else num_processes
+    size = batch_size(config, make_recipe(setup.recipe, setup.options))
+    if size % started:
+        raise ConfigError(
+            f"run.batch_size={size}: cannot be divided among {started} processes; set a multiple of {started}"
+        )
+    if launcher == "torchrun" and "WORLD_SIZE" not in os.environ and config.run.device == "cuda":
+        num_gpus = torch.cuda.device_count()
+        if num_processes > num_gpus:
+            raise ConfigError(f"--nproc {num_processes}: this machine has {num_gpus} GPUs; ask for {num_gpus} at most")
 
 
 def _new_state(setup: Setup, config: TrainConfig, recipe: Recipe, samples: Samples) -> State:
@@ -179,8 +250,27 @@ def audio_width(samples: Samples, recipe: Recipe) -> int:
     return recipe.audio(samples.batch(0, 1)).shape[-1]
 
 
-def _newest(run: Path) -> Path | None:
-    return find_checkpoint(run) if checkpoints(run) else None
+def _newest(run: Path, world: World) -> Path | None:
+    """Return the newest whole checkpoint of a run, the same in all processes: the main one looks at the files."""
+    step = -1
+    if world.is_main and checkpoints(run):
+        found = find_checkpoint(run, WHOLE)
+        set_aside(run, found)
+        step = step_of(found)
+    step = world.from_main(step)
+    if step < 0:
+        logger.info("%s: holds no checkpoint to go on from; begins at step 0", run)
+        return None
+    return checkpoint_of(run, step)
+
+
+def _check_steps(setup: Setup, begun: Path) -> None:
+    steps = setup.config["run"]["steps"]
+    if steps < step_of(begun):
+        raise ConfigError(
+            f"run.steps={steps}: {setup.run} stands at step {step_of(begun)} already; set run.steps above that, "
+            "or begin in another folder"
+        )
 
 
 def _validation(config: TrainConfig, recipe: Recipe) -> Samples | None:
@@ -195,20 +285,6 @@ def _open_samples(config: TrainConfig, recipe: Recipe, world: World) -> Samples:
     if world.is_main:
         world.wait()
     return samples
-
-
-def _torchrun(setup: Setup, num_processes: int) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-    words += ["-m", "hs_data.trainer.worker", to_json(setup)]
-    # Without this torchrun warns, and sets it to 1 for more than one process.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    null = subprocess.DEVNULL
-    with subprocess.Popen(words, env=environment, stdin=null) as process, asked_to_stop(process.send_signal) as asked:  # noqa: S603 - a list, no shell
-        code = process.wait()
-    if asked:
-        raise StoppedError(f"{setup.run}: stopped; run again with --resume")
-    if code:
-        raise HsDataError(f"torchrun: ended with exit status {code}; its own message stands above")
 
 
 def to_json(setup: Setup) -> str:

@@ -1,7 +1,7 @@
 """The training loop: the same function in every process, whoever started it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -13,15 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..manifests.errors import HsDataError
-from .checkpoint import Checkpoints, State, Tensors, load_optimizer, optimizer_tensors
+from .checkpoint import Checkpoints, State, Tensors
 from .config import TrainConfig
 from .data.batch import Batch
 from .data.loader import Loader
 from .data.samples import Samples
 from .metrics import Metrics
-from .optimizer import Average, grad_norm, make_optimizer, rate_share
+from .optimizer import Average, grad_norm, load_optimizer, make_optimizer, optimizer_tensors, rate_share
 from .recipes.recipe import Recipe, Schedule
-from .stopping import StoppedError, asked_to_stop
+from .stopping import StoppedError
 from .validation import Judgement, compare_sounds, summarise
 from .watch import Watch
 from .world import World
@@ -88,44 +88,50 @@ class Training:
             optimizer=optimizer_tensors(self.optimizer, sorted(self.parameters)),
         )
 
-    def run(self, checkpoints: Checkpoints, metrics: Metrics | None) -> Judgement | None:
+    def run(
+        self, checkpoints: Checkpoints, metrics: Metrics | None, asked: Callable[[], bool] = lambda: False
+    ) -> Judgement | None:
         """Train to the last step; checkpoints and metrics are written by the main process.
+
+        Args:
+            checkpoints: where they go.
+            metrics: None writes none.
+            asked: whether this process was asked to stop.
 
         Returns:
             What the held-out samples say at the end; None without any.
 
         Raises:
-            HsDataError: gradients were not finite too often in a row, or the run was asked to stop.
+            StoppedError: a process was asked to stop; the last step is saved.
+            HsDataError: gradients were not finite too often in a row, or a checkpoint could not be saved.
         """
         config, watch = self.config.run, Watch(self.world, self.schedule.num_timesteps)
         if config.peak_tflops:
             watch.floor_s = self._count_flops() / (config.peak_tflops * 1e12)
         loader = self._loader()
         batches = loader.batches(self.state.step * self.state.batch_size)
-        with asked_to_stop() as asked:
-            while self.state.step < config.steps:
-                with watch.waiting():
-                    batch = next(batches).to(self.world.device)
-                self._step(batch, watch)
-                step = self.state.step
-                if metrics is not None:
-                    metrics.stepped(step)
-                if step % config.log_every == 0:
-                    self._log(metrics, watch)
-                due = step % config.save_every == 0 or step == config.steps
-                stop = self.world.any(bool(asked))
-                if (due or stop) and self.world.is_main:
-                    checkpoints.save(self.state, self.tensors())
-                if stop:
-                    checkpoints.finish()
-                    self.world.wait()  # torchrun ends everybody soon after the first one ends
-                    raise StoppedError(
-                        f"{self.run_folder}: stopped after step {step} and saved; run again with --resume"
-                    )
-                if config.validate_every and step % config.validate_every == 0 and step < config.steps:
-                    self._judge(metrics)
-                if config.sample_every and step % config.sample_every == 0:
-                    self._film()
+        while self.state.step < config.steps:
+            with watch.waiting():
+                batch = next(batches).to(self.world.device)
+            self._step(batch, watch)
+            step = self.state.step
+            if metrics is not None:
+                metrics.stepped(step)
+            if step % config.log_every == 0:
+                self._log(metrics, watch)
+            checkpoints.check()
+            due = step % config.save_every == 0 or step == config.steps
+            stop = self.world.any(asked())
+            if (due or stop) and self.world.is_main:
+                checkpoints.save(self.state, self.tensors())
+            if stop:
+                checkpoints.finish()
+                self.world.wait()  # a launcher ends everybody soon after the first one ends
+                raise StoppedError(f"{self.run_folder}: stopped after step {step} and saved")
+            if config.validate_every and step % config.validate_every == 0 and step < config.steps:
+                self._judge(metrics)
+            if config.sample_every and step % config.sample_every == 0:
+                self._film()
         return self._judge(metrics)
 
     def _count_flops(self) -> int:

@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..manifests.errors import ConfigError, how_to_install
+from ..manifests.errors import ConfigError, HsDataError, how_to_install
+from ..manifests.storage import write_bytes
 from .config import RunConfig
 from .progress import Display
 
@@ -40,7 +42,8 @@ class Metrics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._display.__exit__(kind, error, trace)
-        self._file.close()
+        with suppress(OSError) if kind else nullcontext():  # what could not be written has been told already
+            self._file.close()
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -51,9 +54,18 @@ class Metrics:
         self._display.stepped(step)
 
     def write(self, step: int, values: Values) -> None:
-        """Add a line; None stands for what was not measured."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        """Add a line; None stands for what was not measured.
+
+        Raises:
+            HsDataError: the disk is full, or cannot be written.
+        """
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise HsDataError(
+                f"{self._path}: cannot be written ({error.strerror or error}); free some space and go on with --resume"
+            ) from error
         self._display.told(step, values)
         numbers = {name: value for name, value in values.items() if value is not None}
         if self._board is not None:
@@ -78,7 +90,7 @@ def _forget_after(path: Path, step: int) -> None:
     """Drop lines of steps that are about to be done again."""
     if path.is_file():
         kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _tensorboard(run: Path) -> Any:  # noqa: ANN401 - of a package that may be absent

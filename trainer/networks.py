@@ -8,15 +8,28 @@ from torch import nn
 
 from ..manifests import settings
 from ..manifests.errors import ConfigError
-from .checkpoint import State, checkpoints, find_checkpoint, is_checkpoint, read_weights
+from .checkpoint import (
+    State,
+    checkpoint_of,
+    checkpoints,
+    find_checkpoint,
+    is_checkpoint,
+    read_state,
+    read_weights,
+    step_of,
+)
 from .config import ModelConfig, TrainConfig
+from .data.contract import Contract, latent_space
 from .diffusion import VSchedule
 from .models.highsync import TINY, HighSync
 from .models.unet import UNetShape
-from .models.weights import load_file_weights, load_named
+from .models.weights import check_file_word, load_file_weights, load_named
 from .recipes.recipe import Recipe
 from .recipes.registry import make_recipe
+from .world import World
 
+FOR_TRIALS = "hs-data/block-dct"
+"""Latents that need no weights, and that no published network knows."""
 SHAPES = {"full": UNetShape(), "tiny": TINY}
 
 
@@ -27,22 +40,69 @@ def make_network(recipe: Recipe, config: ModelConfig, *, audio_width: int, init:
         recipe: says which network, and whether it has motion modules.
         config: its size.
         audio_width: D of the sound's tokens.
-        init: runs or checkpoints of ours, which stand for their averaged weights where they have them; or files of
-            weights, `PATH`, `reference=PATH` or `denoiser=PATH`.
+        init: what `find_init` gave.
 
     Raises:
         ConfigError: weights that cannot be read or do not fit.
     """
     network = NETWORKS[recipe.network](recipe, config, audio_width)
     for word in init:
-        place = Path(word)
-        if is_checkpoint(place) or checkpoints(place):
-            load_named(network, word, read_weights(find_checkpoint(place)))
-        elif place.is_dir():
-            raise ConfigError(f"--init {word}: is a folder without a checkpoint; name a run or a file of weights")
+        if is_checkpoint(Path(word)):
+            load_named(network, word, read_weights(Path(word)))
         else:
             load_file_weights(network, word)
     return network
+
+
+def find_init(init: Sequence[str], world: World, contract: Contract, *, any_latents: bool) -> tuple[str, ...]:
+    """Look at the weights that a network is to begin with, before it is built.
+
+    Args:
+        init: runs or checkpoints of ours, which stand for their averaged weights where they have them; or files of
+            weights, `PATH`, `reference=PATH` or `denoiser=PATH`.
+        world: all its processes take the same checkpoint of a run.
+        contract: what the numbers of the dataset mean.
+        any_latents: whether weights of other latents will do.
+
+    Returns:
+        The same, with a whole checkpoint for every run.
+
+    Raises:
+        ConfigError: one is neither a run nor a file, or has learnt other latents.
+        DatasetError: a run has no whole checkpoint.
+    """
+    return tuple(_find_init(word, world, contract, any_latents) for word in init)
+
+
+def _find_init(word: str, world: World, contract: Contract, any_latents: bool) -> str:
+    place = Path(word)
+    if not (is_checkpoint(place) or checkpoints(place)):
+        check_file_word(word)
+        return word
+    if world.is_main:
+        found = find_checkpoint(place)
+        knows, has = latent_space(read_state(found).contract), latent_space(contract)
+        if knows != has and not any_latents:
+            raise ConfigError(
+                f"--init {word}: has learnt latents of {knows}, and the dataset has those of {has}; "
+                "begin with another run, or add --allow-other-data"
+            )
+    if is_checkpoint(place):
+        return word
+    return str(checkpoint_of(place, world.from_main(step_of(found) if world.is_main else -1)))
+
+
+def check_latent_space(config: ModelConfig, contract: Contract) -> None:
+    """Refuse to train the widths of Stable Diffusion on the latents that are there for trying things out.
+
+    Raises:
+        ConfigError: says what to do instead.
+    """
+    if config.size == "full" and latent_space(contract) == FOR_TRIALS:
+        raise ConfigError(
+            f"--size full: the dataset has latents of {FOR_TRIALS}, which are for trying things out; build it with "
+            "--preset highsync, train --size tiny, or add --allow-other-data"
+        )
 
 
 def load_network(checkpoint: Path, state: State, device: torch.device) -> tuple[HighSync, VSchedule]:

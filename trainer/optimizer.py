@@ -89,3 +89,25 @@ class Average:
 def grad_norm(parameters: Iterable[torch.nn.Parameter], limit: float) -> torch.Tensor:
     """Cut the gradients to a length of at most `limit` and return the length that they had."""
     return torch.nn.utils.clip_grad_norm_(list(parameters), limit, foreach=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, torch.Tensor]:
+    """Return an optimizer's state as named tensors; `names` are the parameters' in the optimizer's order."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        f"{name}.{field}": torch.as_tensor(value)
+        for name, parameter in zip(names, parameters, strict=True)
+        for field, value in optimizer.state[parameter].items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put named tensors back into an optimizer."""
+    if not tensors:
+        return
+    places = {name: place for place, name in enumerate(names)}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, field = key.rpartition(".")
+        state.setdefault(places[name], {})[field] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

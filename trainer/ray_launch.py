@@ -1,7 +1,10 @@
 """Ray Train as a launcher: the same `train` in the workers of a `TorchTrainer`, started again when one dies."""
 
+import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
 from ..manifests.processes import leave_terminal
-from .launch import Setup, from_json, to_json, train
+from .launch import Setup, end_at_once, from_json, is_done, say_that_it_stops, to_json, train
+from .stopping import STOP_FILE, StoppedError, asked_to_stop
 
 MAX_FAILURES = 3
 """Workers that may die before the run gives up; each time it goes on from the newest checkpoint."""
@@ -28,6 +32,7 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
         own: whether Ray is started here.
 
     Raises:
+        StoppedError: this process was asked to stop; the workers have saved.
         HsDataError: the run failed too often, or for a reason that would come back.
     """
     if own and not ray.is_initialized():
@@ -45,14 +50,36 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
         ),
     )
     try:
-        trainer.fit()
+        _fit(trainer, setup)
     except TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {}).values()
         ours = next((failure for failure in failures if isinstance(failure, HsDataError)), None)
         raise HsDataError(str(ours) if ours else f"{setup.run}: {error}") from error
 
 
+def _fit(trainer: TorchTrainer, setup: Setup) -> None:
+    """Train in another thread: in the main one Ray would take Ctrl-C for itself, and end the workers unsaved."""
+    stop = Path(setup.run) / STOP_FILE
+    stop.unlink(missing_ok=True)
+
+    def ask() -> None:
+        say_that_it_stops()
+        stop.parent.mkdir(parents=True, exist_ok=True)
+        stop.touch()
+
+    try:
+        with asked_to_stop(ask, partial(end_at_once, setup)) as asked, ThreadPoolExecutor(1) as pool:
+            pool.submit(trainer.fit).result()
+    finally:
+        stop.unlink(missing_ok=True)
+    if asked() and not is_done(setup):
+        raise StoppedError(f"{setup.run}: stopped")
+
+
 def _work(config: dict[str, Any]) -> None:
     leave_terminal()
     os.chdir(config["folder"])  # Ray puts its workers elsewhere, and paths are those of the command
-    train(from_json(config["setup"]))
+    try:
+        train(from_json(config["setup"]))
+    except StoppedError:
+        logging.getLogger(__name__).info("stopped, and saved")  # a failure would make Ray start it again

@@ -24,6 +24,7 @@ def make_setup(
     init: Sequence[str] = (),
     resume: bool = False,
     other_data: bool = False,
+    go_on: str = Setup.go_on,
 ) -> Setup:
     """Resolve the settings of a run and look at its data.
 
@@ -36,7 +37,8 @@ def make_setup(
         over: laid over all, from options of the command.
         init: weights to begin with.
         resume: go on with the run in `output`.
-        other_data: whether it may go on with other samples.
+        other_data: whether it may go on with other samples, or on latents that its weights do not know.
+        go_on: what to do to go on with the run once it was stopped, for messages.
 
     Raises:
         ConfigError: settings that cannot be used.
@@ -61,4 +63,5 @@ def make_setup(
         init=tuple(init),
         resume=resume,
         other_data=other_data,
+        go_on=go_on,
     )

@@ -1,26 +1,50 @@
-"""The main function of a process that torchrun starts: `python -m hs_data.trainer.worker SETUP`."""
+"""The main function of a process that `trainer/processes.py` starts: `python -m hs_data.trainer.worker SETUP TOLD`."""
 
 import logging
 import os
 import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
 
 from ..manifests.errors import HsDataError
 from ..manifests.printable import log_to_stderr
 from ..manifests.processes import leave_terminal
+from ..manifests.storage import write_json
 from .launch import from_json, train
+from .processes import Failure
+from .stopping import StoppedError
 
 
 def main() -> None:
-    """Train with the setup in the first argument; its errors are told once, by the main process."""
+    """Train with the setup in the first argument; tell why it failed in the file that the second one names."""
+    parent = os.dup(0)  # a pipe that nobody writes to; what we start must not read it
     leave_terminal()
     is_main = os.environ.get("RANK", "0") == "0"
     log_to_stderr(logging.INFO if is_main else logging.ERROR)
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     try:
         train(from_json(sys.argv[1]))
-    except HsDataError as error:
-        if is_main:
-            logging.getLogger(__name__).error("%s", error)
-        sys.exit(error.exit_code)
+    except StoppedError as stop:
+        sys.exit(stop.exit_code)
+    except (HsDataError, OSError) as error:
+        if os.environ.get("HS_DATA_DEBUG"):
+            raise
+        _tell(error, Path(sys.argv[2]))
+
+
+def _tell(error: HsDataError | OSError, place: Path) -> None:
+    """Leave a message, and stay until the parent ends all: were one to go, the others would complain of it."""
+    code = error.exit_code if isinstance(error, HsDataError) else 1
+    write_json(place, asdict(Failure(message=str(error), exit_code=code)))
+    threading.Event().wait()
+
+
+def _end_with_parent(pipe: int) -> None:
+    """End at once when the other end of a pipe is gone, and the parent with it."""
+    while os.read(pipe, 1):
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":

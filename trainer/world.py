@@ -48,6 +48,14 @@ class World:
         dist.all_gather_object(gathered, values)
         return [value for part in gathered for value in part]
 
+    def from_main(self, number: int) -> int:
+        """Return the main process's number, on each of them."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number, dtype=torch.int64, device=self.device)
+        dist.broadcast(shared, src=0)
+        return int(shared.item())
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.size > 1:

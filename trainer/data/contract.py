@@ -8,6 +8,8 @@ from ...manifests.errors import DatasetError
 from ...manifests.shards import Shard
 
 Contract = Mapping[str, Any]
+STABLE_DIFFUSION = ("stabilityai/sd-vae-ft-mse", "madebyollin/taesd")
+"""Autoencoders whose latents mean the same: one is the distilled copy of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +58,9 @@ def check_agreement(first: Contract, second: Contract, where: str, other: str) -
                 f"{other}: {part} is {second.get(part)}, and {where} has {first.get(part)}; "
                 "train on one of them, or build both with the same settings"
             )
+
+
+def latent_space(contract: Contract) -> str:
+    """Return the name of what latents mean: networks that have learnt one know nothing of another."""
+    name = contract.get("latent", {}).get("id", "an unnamed codec")
+    return STABLE_DIFFUSION[0] if name in STABLE_DIFFUSION else name

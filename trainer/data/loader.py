@@ -46,7 +46,9 @@ class Loader:
         pin: bool = False,
     ) -> None:
         if batch_size < 1 or batch_size % num_ranks:
-            raise ConfigError(f"batch_size: {batch_size} cannot be divided among {num_ranks} ranks; give a multiple")
+            raise ConfigError(
+                f"run.batch_size={batch_size}: cannot be divided among {num_ranks} ranks; give a multiple"
+            )
         self.samples = samples
         self.batch_size = batch_size
         self._share = batch_size // num_ranks

@@ -4,11 +4,9 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -58,16 +56,29 @@ def load_named(network: nn.Module, word: str, weights: Mapping[str, torch.Tensor
     )
 
 
-def _read(path: Path) -> Weights:
+def check_file_word(word: str) -> None:
+    """Raise `ConfigError` unless a word names a file."""
+    match = WORD.fullmatch(word)
+    path = Path(match[2]) if match else Path(word)
+    if path.is_dir():
+        raise ConfigError(f"--init {word}: is a folder without a checkpoint; name a run or a file of weights")
     if not path.is_file():
-        raise ConfigError(f"--init {path}: is no file and no run; name a run of `hs-data train` or a file of weights")
+        raise ConfigError(f"--init {word}: is no file and no run; name a run of `hs-data train` or a file of weights")
+
+
+def _read(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"--init {path}: cannot be read as weights ({told}); convert it to safetensors") from error
+    except OSError:
+        raise
+    except Exception as error:  # torch lets out whatever damaged bytes lead to: KeyError, struct.error, AssertionError
+        # Its own words are pages long, and advise to run what is in the file.
+        raise ConfigError(
+            f"--init {path}: cannot be read as weights ({type(error).__name__}); it is damaged, or holds more than "
+            "tensors: get it again, or convert it to safetensors"
+        ) from error
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise ConfigError(f"--init {path}: holds other things than tensors by name; save only the state_dict")
