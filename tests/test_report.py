@@ -117,7 +117,7 @@ def test_provenance_and_card(reported, demo_dataset):
     card = (demo_dataset / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\npretty_name: ")
     assert "NASA portrait" in card
-    assert "| | offset_out_of_range | -1 | -8.0 s |" in card
+    assert "| | offset_out_of_range | -1 | -8.00 s |" in card
     assert facts["sync_verdict"]["words"] in card
 
 

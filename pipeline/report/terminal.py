@@ -34,8 +34,8 @@ REPEATED = "several faces at once count each"
 
 
 def length(hours: float, total: float) -> str:
-    """Write a length in the unit of the total that it is a part of: seconds below an hour, else hours."""
-    return f"{hours:,.3f} h" if total >= 1 else f"{hours * 3600:,.1f} s"
+    """Write a length in the unit of the total that it is a part of: seconds below an hour, whole frames, else hours."""
+    return f"{hours:,.3f} h" if total >= 1 else f"{hours * 3600:,.2f} s"
 
 
 def duration(hours: float) -> str:
