@@ -137,6 +137,7 @@ def _videos(number: int) -> pa.Table:
         "path": [f"part{word % 100:02d}/video{word:07d}.mp4" for word in range(number)],
         "source": ["folder"] * number,
         "outcome": ["ok"] * number,
+        "num_frames": np.full(number, CLIPS_A_VIDEO * NUM_FRAMES),
         "duration_s": np.full(number, CLIPS_A_VIDEO * NUM_FRAMES / 25),
         "fps": np.full(number, 25.0),
         "height": np.full(number, 720),

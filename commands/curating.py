@@ -38,13 +38,14 @@ def report(
     from ..pipeline.run.ledger import total_costs  # noqa: PLC0415
 
     opened = open_dataset(dataset, selection)
-    written = page.write_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)
-    stages = funnel.funnel(opened)
+    written = page.make_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)
     if as_json:
-        print_json(funnel.as_table(stages))
+        print_json(funnel.as_table(written.stages))
     else:
-        console(stderr=False).print(funnel_table(stages))
-    console().print(f"page: {plain(str(written))}", highlight=False, soft_wrap=True)
+        console(stderr=False).print(funnel_table(written.stages))
+    for note in (written.sync, *written.warnings):
+        console().print(f"note: {plain(note)}", highlight=False, soft_wrap=True)
+    console().print(f"page: {plain(str(written.page))}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example:  hs-data why dataset talk.mp4")

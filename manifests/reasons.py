@@ -20,11 +20,13 @@ REASONS: dict[str, str] = {
     # annotations
     "annotation_missing": "the source says nothing about this file",
     "annotation_unreadable": "a line or entry of the source's annotation cannot be read",
+    "outside_annotation": "the source names no clip in this part of the file",
     "bbox_resolution_mismatch": "the annotated box was made for a picture of another aspect",
     # the clip
     "too_short": "shorter than the shortest clip",
     "static_video": "the picture does not move",
     "no_face": "no face was found",
+    "between_clips": "too little for a clip: beside a cut, where another person may come, or a moment without the face",
     "face_gap": "the face is missing for longer than the gap that is interpolated",
     "face_too_small": "the face has too few pixels",
     "face_out_of_frame": "the crop reaches too far outside the picture",

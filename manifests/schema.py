@@ -43,6 +43,7 @@ VIDEO_SCHEMA = pa.schema(
         pa.field("num_decoded", pa.int64()),  # source frames that the scoring pass decoded
         pa.field("chunks", pa.list_(pa.int64())),  # first frames of the stretches that were scored one by one
         pa.field("chunk_ends", pa.list_(pa.int64())),  # and their ends, where only annotated spans were scored
+        pa.field("chunk_outcomes", pa.list_(pa.string())),  # `ok` or a reason, of each of them
         pa.field("cuts_s", pa.list_(pa.float64())),
         pa.field("cut_scores", pa.list_(pa.float32())),
         pa.field("num_clips", pa.int32(), nullable=False),

@@ -124,7 +124,14 @@ RULES = (
     Rule(reason="low_visual_quality", column="iqa", limit="min_iqa", side="min", off_at_zero=True),
     Rule(reason="av_length_mismatch", column="padded_audio_s", limit="max_padded_audio_s", side="max"),
     Rule(reason="crop_leaks", column="leakage_{policy}", limit="max_leakage", side="max", off_at_zero=True),
-    Rule(reason="off_screen_speaker", column="mouth_activity", limit="min_mouth_activity", side="min", clips="speech"),
+    Rule(
+        reason="off_screen_speaker",
+        column="mouth_activity",
+        limit="min_mouth_activity",
+        side="min",
+        clips="speech",
+        off_at_zero=True,
+    ),
     Rule(reason="no_speech", column="mouth_activity", limit="max_silent_activity", side="max", clips="silent"),
     Rule(reason="too_short_for_sync", column="sync_speech_s", limit="min_sync_speech_s", side="min", clips="synced"),
     Rule(reason="low_sync_conf", column="sync_confidence", limit="min_sync_confidence", side="min", clips="synced"),
@@ -184,9 +191,12 @@ def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str |
 
 
 def _judge_sync(scores: pa.Table, config: SelectConfig) -> np.ndarray:
-    if config.sync_rules == "trusted":
-        return np.array([trust == "high" for trust in scores["sync_trust"].to_pylist()], bool)
-    return np.full(len(scores), config.sync_rules == "always")
+    return np.array([judges_sync(config, trust) for trust in scores["sync_trust"].to_pylist()], bool)
+
+
+def judges_sync(config: SelectConfig, trust: str | None) -> bool:
+    """Tell whether a lead of such trust may drop a speaking clip."""
+    return trust == "high" if config.sync_rules == "trusted" else config.sync_rules == "always"
 
 
 def _apply(

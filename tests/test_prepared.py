@@ -20,7 +20,7 @@ from hs_data.pipeline.crop import CropConfig, crop_boxes
 from hs_data.pipeline.media import audio, decode, image_folder
 from hs_data.pipeline.media.decode import DecodeConfig, DecodeStats
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.report.funnel import funnel, warnings
+from hs_data.pipeline.report.page import notes
 
 BASE = "derived__dev_base.mp4"
 CUTS = "derived__dev_cuts.mp4"
@@ -115,7 +115,7 @@ def test_sound_that_latentsync_delayed_by_timestamps_is_put_there_and_told(laten
 
 
 def _warnings(dataset: Dataset) -> list[str]:
-    return list(warnings(funnel(dataset), dataset))
+    return list(notes(dataset))
 
 
 def test_only_late_sound_of_latentsync_is_told():

@@ -68,13 +68,14 @@ def rows_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_demo_report_states_every_reason_lead_and_cut(reported):
     facts, payload, page = reported
     wanted = Counter(file.outcome for file in truth().values() if file.outcome != "ok")
-    read = {loss["reason"]: loss["number"] for loss in facts["funnel"][0]["losses"]}
-    assert read == wanted
+    lost = Counter({loss["reason"]: loss["number"] for stage in facts["funnel"][:2] for loss in stage["losses"]})
+    assert +lost == wanted
     clips = rows_of(payload)
     dropped = Counter(row["reason"] for row in clips if row["verdict"] == "dropped")
     expected = Counter(clip.reason for file in truth().values() for clip in file.clips if clip.verdict == "dropped")
     assert dropped == expected + Counter({"no_speech": 1})  # one of the two silent clips, its hash says which
-    assert sum(stage["number_in"] - stage["number_out"] for stage in facts["funnel"][1:]) == dropped.total()
+    select = {loss["reason"]: loss["number"] for loss in facts["funnel"][2]["losses"]}
+    assert select == {reason: number for reason, number in dropped.items() if reason != "no_face"}
     for name, file in truth().items():
         line = re.search(rf'<td class="path">{re.escape(name)}</td>(.*?)</tr>', page, flags=re.S)
         assert line is not None, name
@@ -116,7 +117,8 @@ def test_provenance_and_card(reported, demo_dataset):
     card = (demo_dataset / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\npretty_name: ")
     assert "NASA portrait" in card
-    assert "| offset_out_of_range | 1 |" in card
+    assert "| | offset_out_of_range | -1 | -8.00 s |" in card
+    assert facts["sync_verdict"]["words"] in card
 
 
 def test_a_film_shows_what_a_trainer_reads(reported, demo_dataset):
@@ -288,7 +290,8 @@ def test_a_benchmark_list_is_matched_by_any_name(reported, demo_dataset, tmp_pat
 def test_histograms_hold_every_hour(crowd):
     dataset = open_dataset(crowd)
     clips = ClipColumns(dataset)
-    found = {f["column"]: f for f in figures.clip_figures(clips, limits_of(dataset), audits.mouth_traces(clips).span)}
+    lines = WhatIf(clips, limits_of(dataset), POLICY).lines()
+    found = {f["column"]: f for f in figures.clip_figures(clips, lines, audits.mouth_traces(clips).span)}
     kept, rest = (float(clips.hours[mask].sum()) for mask in (clips.is_kept, ~clips.is_kept))
     for figure in found.values():
         if figure["measured"] == ROWS:

@@ -15,11 +15,13 @@ from ...manifests.storage import digest, read_json, write_json
 from .. import calibration
 from ..config import Config, settled
 from ..models import make_syncnet
+from ..select import judges_sync
 from ..source_clip import open_source, source_folder
 from ..sync import SyncNetwork
 from .clip_columns import ClipColumns
 
 FILE = "calibration.json"
+JUDGED_FROM = "select.min_sync_confidence"
 COLUMNS = ["clip_id", "video_id", "path", "start_frame", "num_frames", "boxes", "mouth_opening"]
 Row = dict[str, Any]
 
@@ -49,8 +51,7 @@ def calibrate(
     found = calibration.run(subjects, calibration.estimator(config, network), spans=spans)
     if not found.trials:
         raise DatasetError(f"{dataset.path}: no kept clip with speech is long enough to be tried; build more of them")
-    limits = {"sync.min_confidence": config.sync.min_confidence}
-    limits |= {"select.min_sync_confidence": config.select.min_sync_confidence}
+    limits = _in_force(config)
     facts = {
         "backend": config.sync.backend,
         "scores": dataset.index["fingerprints"].get("score"),
@@ -69,13 +70,28 @@ def calibrate(
     return facts
 
 
-def saved(dataset: Dataset) -> dict[str, Any] | None:
-    """Return what `calibrate` wrote, with `is_stale` where the scores are others by now; None where it did not."""
+def _in_force(config: Config) -> dict[str, float]:
+    """Return the confidences that decide something: what is moved, and what is dropped."""
+    trust = "high" if config.sync.backend == "syncnet" else "low"
+    limits = {"sync.min_confidence": config.sync.min_confidence} if config.sync.correct else {}
+    if judges_sync(config.select, trust):
+        limits[JUDGED_FROM] = config.select.min_sync_confidence
+    return limits
+
+
+def saved(dataset: Dataset, *, judged: bool) -> dict[str, Any] | None:
+    """Return what `calibrate` wrote, with `is_stale` where the scores are others by now; None where it did not.
+
+    Args:
+        dataset: an opened dataset.
+        judged: whether its selection judges sync; else the confidence that it would ask for is not in use.
+    """
     path = dataset.path / FILE
     if not path.is_file():
         return None
     facts = read_json(path)
-    return facts | {"is_stale": facts["scores"] != dataset.index["fingerprints"].get("score")}
+    used = {name: value for name, value in facts["in_use"].items() if judged or name != JUDGED_FROM}
+    return facts | {"in_use": used, "is_stale": facts["scores"] != dataset.index["fingerprints"].get("score")}
 
 
 def _config(dataset: Dataset, assignments: Sequence[str]) -> Config:

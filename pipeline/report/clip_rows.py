@@ -10,8 +10,9 @@ from ...manifests.dataset import Clip, Dataset
 from ...manifests.schema import CLIP_SCHEMA
 from .clip_columns import ClipColumns
 from .previews import preview_path
-from .samples import Margins, Sample, caption
+from .samples import Margins, Sample, caption, lead_caption
 from .story import tell_clip
+from .sync_verdict import BEYOND
 from .what_if import WhatIf
 
 LISTED = (
@@ -35,6 +36,8 @@ def clip_payload(
     dataset: Dataset, clips: ClipColumns, sample: Sample, near: Margins, what_if: WhatIf
 ) -> dict[str, Any]:
     """Return the rows of the table and, in the same order, what opens behind each."""
+    limits = what_if.limits
+    beyond = set(sample.sheets.get(BEYOND, []))
     names = [name for name in CLIP_SCHEMA.names if name != "landmarks"]
     scores = [name for name in names if name not in NOT_SCORES]
     in_sheet = {place for places in sample.sheets.values() for place in places}
@@ -46,7 +49,9 @@ def clip_payload(
             rows.append([_plain(row[name]) for name in LISTED])
             clip = on_disk.get(row["clip_id"]) if row["verdict"] == "kept" else None
             details.append(_detail(dataset, row, scores, clip if len(details) < MAX_ENVELOPES else None))
-            captions.append(caption(row, int(near.rule[place]), what_if) if place in in_sheet else None)
+            details[-1]["story"] = list(tell_clip(row, limits))
+            told = lead_caption(row) if place in beyond else caption(row, int(near.rule[place]), what_if)
+            captions.append(told if place in in_sheet else None)
             details[-1]["face"] = row["thumbnail"]
     place_of = {place: number for number, place in enumerate(sample.rows.tolist())}
     sheets = {name: [place_of[place] for place in places] for name, places in sample.sheets.items()}
@@ -65,7 +70,6 @@ def clip_payload(
 def _detail(dataset: Dataset, row: dict[str, Any], scores: Sequence[str], clip: Clip | None) -> dict[str, Any]:
     return {
         "scores": [_plain(row[name]) for name in scores],
-        "story": list(tell_clip(row)),
         "mouth": _curve(row["mouth_opening"], 3),
         "sound": _envelope(dataset, clip) if clip else None,
         "leads": _curve(row["sync_curve"], 2),

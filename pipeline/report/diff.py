@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ...manifests import settings
 from ...manifests.dataset import Dataset
-from ..select import RULES, Rule, SelectConfig
+from ..select import RULES, Rule, SelectConfig, judges_sync
 from .terminal import duration
 
 SHOWN = ("clip_id", "path", "start_s", "duration_s")
@@ -62,7 +62,7 @@ class _Side:
         self.limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
         self.policy = dataset.index["config"]["crop"]["policy"]
         columns = [rule.column.format(policy=self.policy) for rule in RULES]
-        self.clips = dataset.clips(list(dict.fromkeys([*SHOWN, *JUDGED, *columns])))
+        self.clips = dataset.clips(list(dict.fromkeys([*SHOWN, *JUDGED, "sync_trust", *columns])))
         kept = self.clips.filter(pc.field("verdict") == "kept")
         self.hours_kept = round(sum(kept["duration_s"].to_pylist()) / 3600, 5)
 
@@ -76,7 +76,9 @@ class _Side:
         """Return verdict, measured value and limit; of a clip without one, those of a rule."""
         value, limit = row["value"], row["threshold"]
         if row["reason"] is None and rule is not None:
-            value, limit = row[rule.column.format(policy=self.policy)], float(getattr(self.limits, rule.limit))
+            value = row[rule.column.format(policy=self.policy)]
+            in_force = rule.clips != "synced" or judges_sync(self.limits, row["sync_trust"])
+            limit = float(getattr(self.limits, rule.limit)) if in_force else None
         return {"verdict": row["verdict"], "reason": row["reason"], "value": value, "limit": limit}
 
 

@@ -1,5 +1,6 @@
 """Distributions: what the clips and the files are like, as histograms: a few numbers, whatever the table's size."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from ...manifests.dataset import Dataset
-from ..select import RULES, SelectConfig
 from .clip_columns import ClipColumns
 
 NUM_BINS = 40
@@ -64,25 +64,21 @@ FILE_MEASURES = (
 )
 
 
-def clip_figures(clips: ClipColumns, limits: SelectConfig, mouth_range: np.ndarray) -> list[dict[str, Any]]:
+def clip_figures(
+    clips: ClipColumns, lines: Mapping[str, Sequence[float]], mouth_range: np.ndarray
+) -> list[dict[str, Any]]:
     """Return the histograms of clips with a face, in hours, kept and dropped apart; unmeasured columns are left out.
 
     Args:
         clips: all candidates.
-        limits: the limits in use, drawn into the figures.
+        lines: column to the limits in force, drawn into its figure.
         mouth_range: [N] largest less least mouth opening of each clip.
     """
-    lines: dict[str, list[float]] = {}
-    for rule in RULES:
-        value = float(getattr(limits, rule.limit))
-        if value:  # a limit of 0 is off, or judges nothing
-            both = [-value, value] if rule.side == "max_either_way" else [value]
-            lines.setdefault(rule.column.split("_{")[0], []).extend(both)
     found = []
     for measure in CLIP_MEASURES:
         if measure.column in clips.names:
             values = clips.numbers(measure.column)
-            found.append(_histogram(measure, values, clips, lines.get(measure.column, [])))
+            found.append(_histogram(measure, values, clips, list(lines.get(measure.column, []))))
     span = Measure(column="mouth_range", title="Range of the mouth opening", group="Face")
     found.append(_histogram(span, mouth_range, clips, []))
     return [figure for figure in found if figure is not None]

@@ -1,6 +1,10 @@
-"""The funnel: how many inputs and hours went in, what each stage took away and why, and what came out."""
+"""The funnel: what each stage took away and why; counted in frames, so that what goes in less what is lost comes out.
 
-from collections.abc import Iterator
+Up to the faces it counts footage: a second of a file once, whoever is seen. From there on it counts clips of one face
+each, so that footage with two faces counts twice; the last stage says how much that is.
+"""
+
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests.dataset import Dataset
-from ...manifests.sources.latentsync import late_sound
+from ...manifests.errors import DatasetError
+from ...manifests.records import FRAME_RATE
+from .clip_columns import ClipColumns
 
-FILE_COLUMNS = ["outcome", "duration_s"]
-CLIP_COLUMNS = ["track", "verdict", "reason", "duration_s"]
+FILE_COLUMNS = ["video_id", "outcome", "num_frames", "chunks", "chunk_ends", "chunk_outcomes"]
+SCORED = ("ok", "no_face")
+"""Outcomes of files that were looked at to the end."""
+FRAMES_PER_HOUR = FRAME_RATE * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,93 +29,207 @@ class Loss:
 
     reason: str
     number: int
-    hours: float
+    """Whole files or clips; 0 where only parts of files went."""
+    num_frames: int
+
+    @property
+    def hours(self) -> float:
+        """Length."""
+        return self.num_frames / FRAMES_PER_HOUR
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step of the funnel."""
+    """One step of the funnel; raises `DatasetError` where it does not add up."""
 
     name: str
     unit: str
-    """What is counted: files or clips."""
+    """What is numbered: files or clips."""
     number_in: int
-    hours_in: float
+    frames_in: int
     number_out: int
-    hours_out: float
+    frames_out: int
     losses: list[Loss] = field(default_factory=list)
-    """The most hours first."""
+    """The longest first."""
+    frames_repeated: int = 0
+    """How much more comes in than the stage before gave out: footage of several faces counts once for each."""
+
+    def __post_init__(self) -> None:
+        number = self.number_in - sum(loss.number for loss in self.losses)
+        num_frames = self.frames_in - sum(loss.num_frames for loss in self.losses)
+        if (number, num_frames) != (self.number_out, self.frames_out) or any(
+            loss.num_frames < 0 for loss in self.losses
+        ):
+            what = f"{number} {self.unit} and {num_frames} frames are left of {self.number_in} and {self.frames_in}"
+            raise DatasetError(
+                f"funnel, {self.name}: {what}, not {self.number_out} and {self.frames_out}; build again, or report this"
+            )
+
+    @property
+    def hours_in(self) -> float:
+        """Length of what comes in."""
+        return self.frames_in / FRAMES_PER_HOUR
+
+    @property
+    def hours_out(self) -> float:
+        """Length of what goes on."""
+        return self.frames_out / FRAMES_PER_HOUR
+
+    @property
+    def hours_repeated(self) -> float:
+        """Length that comes in more than once."""
+        return self.frames_repeated / FRAMES_PER_HOUR
 
 
-def funnel(dataset: Dataset) -> list[Stage]:
-    """Return the stages of a dataset: reading the files, finding faces, judging the clips."""
-    files, clips = dataset.videos(FILE_COLUMNS).rename_columns(["reason", "duration_s"]), dataset.clips(CLIP_COLUMNS)
-    has_face, is_kept = pc.field("track").is_valid(), pc.field("verdict") == "kept"
-    faces = clips.filter(has_face)
-    return [
-        _stage("read", "files", files, files.filter(pc.field("reason") != "ok")),
-        _stage("find faces", "stretches", clips, clips.filter(~has_face)),
-        _stage("select", "clips", faces, faces.filter(~is_kept)),
-    ]
+def funnel(dataset: Dataset, clips: ClipColumns) -> list[Stage]:
+    """Return the stages of a dataset: reading the files, finding faces, judging the clips.
+
+    Raises:
+        DatasetError: they do not add up; a bug of ours, or tables that do not belong together.
+    """
+    files = _Files(dataset.videos(FILE_COLUMNS))
+    seen, faces = files.covered(clips, np.ones(len(clips), bool)), files.covered(clips, clips.has_face)
+    read = files.read_stage(seen)
+    select = _select_stage(clips, int(faces.sum()))
+    losses = {
+        "no_face": (files.number("no_face"), int((seen - faces).sum())),
+        "between_clips": (0, read.frames_out - seen.sum()),
+    }
+    find = Stage(
+        name="find faces",
+        unit="files",
+        number_in=read.number_out,
+        frames_in=read.frames_out,
+        number_out=files.number("ok"),
+        frames_out=select.frames_in - select.frames_repeated,
+        losses=_losses(losses),
+    )
+    return [read, find, select]
 
 
-def _stage(name: str, unit: str, before: pa.Table, lost: pa.Table) -> Stage:
-    sums = lost.group_by("reason").aggregate([("reason", "count"), ("duration_s", "sum")]).to_pylist()
-    losses = [
-        Loss(reason=row["reason"], number=row["reason_count"], hours=(row["duration_s_sum"] or 0.0) / 3600)
-        for row in sums
-    ]
-    hours_in = float(np.nansum(before["duration_s"].to_numpy())) / 3600
+class _Files:
+    """The input files by columns.
+
+    Args:
+        videos: with `FILE_COLUMNS`.
+    """
+
+    def __init__(self, videos: pa.Table) -> None:
+        self._codes, self._words = _encode(videos["outcome"].combine_chunks())
+        self._num_frames = videos["num_frames"].fill_null(0).to_numpy().astype(np.int64)
+        self._is_scored = np.isin(self._codes, [place for place, word in enumerate(self._words) if word in SCORED])
+        self._ids = videos["video_id"].combine_chunks()
+        self._annotated, self._failed, self._failed_as = _sum_chunks(videos, self._num_frames)
+
+    def number(self, outcome: str) -> int:
+        """Count the files that ended so."""
+        return int((self._codes == self._words.index(outcome)).sum()) if outcome in self._words else 0
+
+    def covered(self, clips: ClipColumns, chosen: np.ndarray) -> np.ndarray:
+        """Count the frames [F] of each scored file that lie in at least one of the clips `chosen`, [N] bool."""
+        codes, words = clips.codes("video_id")
+        scored = np.flatnonzero(self._is_scored)
+        owners = pc.SetLookupOptions(self._ids.take(pa.array(scored, pa.int64())))
+        found = pc.call_function("index_in", [pa.array(words, pa.string())], owners).fill_null(-1).to_numpy()
+        places = found[codes] if len(words) else codes
+        mine = chosen & (codes >= 0) & (places >= 0)
+        start = clips.numbers("start_frame")[mine].astype(np.int64)
+        length = clips.numbers("num_frames")[mine].astype(np.int64)
+        return _union(scored[places[mine]], start, length, len(self._codes))
+
+    def read_stage(self, seen: np.ndarray) -> Stage:
+        """Return what becomes of the files before anybody looks for faces in them.
+
+        Args:
+            seen: [F] frames of each file that candidates cover; of a merged dataset, more may be than one build scored.
+        """
+        gone = np.where(self._is_scored, self._num_frames - np.maximum(self._annotated - self._failed, seen), 0)
+        if (gone < 0).any():
+            raise DatasetError(f"funnel, read: {(gone < 0).sum()} files are shorter than their clips; build again")
+        failed = np.minimum(self._failed, gone)
+        unscored = np.flatnonzero(~self._is_scored)
+        numbers = np.bincount(self._codes[unscored], minlength=len(self._words))
+        lengths = np.bincount(self._codes[unscored], self._num_frames[unscored], len(self._words))
+        frames = Counter({word: int(length) for word, length in zip(self._words, lengths, strict=True)})
+        frames["outside_annotation"] += int((gone - failed).sum())
+        for place in np.flatnonzero(failed).tolist():
+            frames[self._failed_as[place]] += int(failed[place])
+        number = dict(zip(self._words, numbers.tolist(), strict=True))
+        return Stage(
+            name="read",
+            unit="files",
+            number_in=len(self._codes),
+            frames_in=int(self._num_frames.sum()),
+            number_out=int(self._is_scored.sum()),
+            frames_out=int((self._num_frames - gone)[self._is_scored].sum()),
+            losses=_losses({reason: (number.get(reason, 0), frames[reason]) for reason in frames}),
+        )
+
+
+def _sum_chunks(videos: pa.Table, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Return of each file [F] the frames in stretches that were to be scored, those where that failed, and as what."""
+    chunks, ends = (videos[name].combine_chunks() for name in ("chunks", "chunk_ends"))
+    parents = pc.call_function("list_parent_indices", [chunks]).to_numpy()
+    first = chunks.flatten().to_numpy()
+    is_last = np.append(parents[1:] != parents[:-1], [True] * bool(len(parents)))
+    last = np.where(is_last, num_frames[parents], np.append(first[1:], [0] * bool(len(first))))
+    last[ends.is_valid().to_numpy(zero_copy_only=False)[parents]] = ends.flatten().to_numpy()
+    annotated = np.bincount(parents, last - first, len(num_frames)).astype(np.int64)
+    annotated = np.where(chunks.is_valid().to_numpy(zero_copy_only=False), annotated, num_frames)
+    outcomes = videos["chunk_outcomes"].combine_chunks()
+    owners = pc.call_function("list_parent_indices", [outcomes]).to_numpy()  # none of a dataset older than the column
+    codes, words = _encode(outcomes.flatten())
+    bad = np.flatnonzero(codes != words.index("ok") if "ok" in words else codes >= 0)
+    spans = (last - first)[np.isin(parents, owners)]
+    failed = np.bincount(owners[bad], spans[bad], len(num_frames)).astype(np.int64)
+    return annotated, failed, {int(owners[place]): words[codes[place]] for place in reversed(bad)}
+
+
+def _encode(column: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """Return words as codes [N] and what they stand for."""
+    encoded = column.dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
+
+
+def _union(files: np.ndarray, start: np.ndarray, length: np.ndarray, num_files: int) -> np.ndarray:
+    """Return the frames [F] of each file that at least one stretch covers; `files`, `start`, `length` are [N] int64."""
+    order = np.lexsort((start, files))
+    files, start, length = files[order], start[order], length[order]
+    begin = start + files * (int((start + length).max(initial=0)) + 1)  # one line of frames, file behind file
+    end = begin + length
+    before = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
+    fresh = np.maximum(0, end - np.maximum(begin, before))
+    return np.bincount(files, fresh, num_files).astype(np.int64)
+
+
+def _select_stage(clips: ClipColumns, frames_covered: int) -> Stage:
+    """Return what the rules take; `frames_covered` is the footage that the clips with a face lie in."""
+    num_frames = clips.numbers("num_frames").astype(np.int64)
+    codes, words = clips.codes("reason")
+    kept = clips.has_face & clips.is_kept
+    lost = np.flatnonzero(clips.has_face & ~clips.is_kept & (codes >= 0))
+    numbers = np.bincount(codes[lost], minlength=len(words))
+    frames = np.bincount(codes[lost], num_frames[lost], len(words))
+    frames_in = int(num_frames[clips.has_face].sum())
     return Stage(
-        name=name,
-        unit=unit,
-        number_in=len(before),
-        hours_in=hours_in,
-        number_out=len(before) - len(lost),
-        hours_out=hours_in - sum(loss.hours for loss in losses),
-        losses=sorted(losses, key=lambda loss: (-loss.hours, -loss.number, loss.reason)),
+        name="select",
+        unit="clips",
+        number_in=int(clips.has_face.sum()),
+        frames_in=frames_in,
+        number_out=int(kept.sum()),
+        frames_out=int(num_frames[kept].sum()),
+        losses=_losses({word: (numbers[place], frames[place]) for place, word in enumerate(words)}),
+        frames_repeated=frames_in - frames_covered,
     )
 
 
-def warnings(stages: list[Stage], dataset: Dataset) -> Iterator[str]:
-    """Say what a user should look at: a stage that takes more than 30 %, clips that wait to be encoded."""
-    for stage in stages:
-        gone = stage.number_in - stage.number_out
-        if stage.number_in and gone > 0.3 * stage.number_in:
-            top = max(stage.losses, key=lambda loss: loss.number)
-            share = 100 * gone / stage.number_in
-            setting = SETTINGS.get(top.reason)
-            hint = f"; its limit is {setting}" if setting else ""
-            yield f"{stage.name}: {share:.0f} % of the {stage.unit} dropped, most as {top.reason} ({top.number}){hint}"
-    waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
-    if waiting:
-        how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
-        yield f"{waiting} kept clips are not encoded yet; {how} build again"
-    if dataset.index["source"] == "latentsync":
-        rows = dataset.videos(["source", "audio_start_s"]).to_pylist()
-        if late := sum(late_sound(**row) is not None for row in rows):
-            yield f"{late} files: sound that timestamps begin late, which LatentSync's training ignores, is repaired"
-
-
-SETTINGS = {
-    "too_short": "select.min_clip_s",
-    "face_gap": "tracks.max_gap_frames",
-    "face_too_small": "select.min_face_px",
-    "face_out_of_frame": "select.max_outside_share",
-    "face_scale_change": "select.max_height_ratio",
-    "multiple_faces": "select.max_faces",
-    "not_annotated": "select.min_annotated",
-    "pose_out_of_range": "select.max_yaw_deg",
-    "low_visual_quality": "select.min_sharpness",
-    "no_speech": "select.min_speech_share",
-    "too_short_for_sync": "select.min_sync_speech_s",
-    "low_sync_conf": "select.min_sync_confidence",
-    "offset_inconsistent": "select.max_spread_frames",
-    "offset_out_of_range": "select.max_lead_frames",
-    "av_length_mismatch": "select.max_padded_audio_s",
-    "crop_leaks": "select.max_leakage",
-}
-"""Reason to the setting that moves its limit."""
+def _losses(found: dict[str, tuple[int, int]]) -> list[Loss]:
+    losses = [
+        Loss(reason=reason, number=int(number), num_frames=int(frames))
+        for reason, (number, frames) in found.items()
+        if number or frames
+    ]
+    return sorted(losses, key=lambda loss: (-loss.num_frames, -loss.number, loss.reason))
 
 
 def as_table(stages: list[Stage]) -> list[dict[str, Any]]:
@@ -115,10 +237,9 @@ def as_table(stages: list[Stage]) -> list[dict[str, Any]]:
     return [
         {
             **{name: getattr(stage, name) for name in ("name", "unit", "number_in", "number_out")},
-            "hours_in": round(stage.hours_in, 5),
-            "hours_out": round(stage.hours_out, 5),
+            **{name: round(getattr(stage, name), 6) for name in ("hours_in", "hours_out", "hours_repeated")},
             "losses": [
-                {"reason": loss.reason, "number": loss.number, "hours": round(loss.hours, 5)} for loss in stage.losses
+                {"reason": loss.reason, "number": loss.number, "hours": round(loss.hours, 6)} for loss in stage.losses
             ],
         }
         for stage in stages

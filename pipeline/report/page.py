@@ -1,19 +1,23 @@
 """The report: `report/index.html`, one file that opens anywhere, `report/report.json`, and the dataset's card."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...manifests import settings, sums
 from ...manifests.dataset import Dataset
+from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import as_json
 from ..select import SelectConfig
 from . import audits, calibrate, figures, previews, provenance, render
+from .best_change import best_change, large_losses
 from .clip_columns import ClipColumns
 from .clip_rows import clip_payload
-from .funnel import as_table, funnel, warnings
+from .funnel import Stage, as_table, funnel
 from .samples import Sample, choose, margins
+from .sync_verdict import SyncVerdict, sync_verdict
 from .what_if import WhatIf, rule_table, sync_table
 
 logger = logging.getLogger(__name__)
@@ -22,10 +26,29 @@ MAX_FILES = 2000
 FILE_COLUMNS = ["path", "outcome", "detail", "duration_s", "cuts_s", "fps", "height", "num_clips", "num_kept"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written, and what of it a terminal shows."""
+
+    page: Path
+    stages: list[Stage]
+    sync: str
+    """Whether sync was judged, measured only or not measured, in a sentence."""
+    warnings: list[str]
+    """What a user should look at."""
+
+
 def write_report(
     dataset: Dataset, costs: dict[str, float], *, num_previews: int = 0, benchmarks: Sequence[Path] = ()
 ) -> Path:
-    """Write the report and the card, and return the page's path; files that would not change are left alone.
+    """Write the report and the card as `make_report` does, and return the page's path."""
+    return make_report(dataset, costs, num_previews=num_previews, benchmarks=benchmarks).page
+
+
+def make_report(
+    dataset: Dataset, costs: dict[str, float], *, num_previews: int = 0, benchmarks: Sequence[Path] = ()
+) -> Report:
+    """Write the report and the card, and return what a terminal shows; files that would not change are left alone.
 
     Args:
         dataset: an opened dataset.
@@ -42,8 +65,9 @@ def write_report(
     policy = dataset.index["config"]["crop"]["policy"]
     what_if = WhatIf(clips, limits, policy)
     near = margins(clips, what_if)
-    sample = choose(clips, near)
-    facts = _facts(dataset, clips, what_if, limits, costs, benchmarks)
+    stages, sync = funnel(dataset, clips), sync_verdict(clips, what_if, limits)
+    sample = choose(clips, near, sync.beyond)
+    facts = _facts(dataset, clips, what_if, stages, sync, costs, benchmarks)
     late = previews.make_previews(dataset, _to_film(dataset, clips, sample, num_previews))
     if late:
         facts["warnings"].append(f"{late} films were not made in {previews.BUDGET_S:.0f} s; report again to go on")
@@ -56,39 +80,54 @@ def write_report(
     if dataset.selection is None and _is_ours(dataset.path / sums.CARD):
         contents[sums.CARD] = render.card(dataset, facts).encode()
     sums.write_summed(dataset.own_folder, contents)
-    return dataset.own_folder / sums.PAGE
+    return Report(page=dataset.own_folder / sums.PAGE, stages=stages, sync=sync.words, warnings=facts["warnings"])
 
 
 def _facts(
     dataset: Dataset,
     clips: ClipColumns,
     what_if: WhatIf,
-    limits: SelectConfig,
+    stages: list[Stage],
+    sync: SyncVerdict,
     costs: dict[str, float],
     benchmarks: Sequence[Path],
 ) -> dict[str, Any]:
-    stages = funnel(dataset)
     index, policy = dataset.index, dataset.index["config"]["crop"]["policy"]
     traces = audits.mouth_traces(clips)
-    is_kept = clips.is_kept
+    rules = rule_table(what_if)
+    change = best_change(clips, what_if, rules)
+    limit = what_if.limits.max_leakage
     return {
         **{name: index[name] for name in ("source", "preset", "counts")},
-        "kept_hours": round(float(clips.hours[is_kept].sum()), 5),
-        "hours_in": round(stages[0].hours_in, 5),
-        "warnings": list(warnings(stages, dataset)),
+        "kept_hours": round(stages[-1].hours_out, 6),
+        "hours_in": round(stages[0].hours_in, 6),
+        "warnings": [*large_losses(stages, change and change.words(what_if)), *notes(dataset)],
         "funnel": as_table(stages),
-        "what_if": rule_table(what_if),
+        "what_if": rules,
+        "sync_verdict": sync.as_json(),
         "sync": sync_table(clips, what_if),
-        "calibration": calibrate.saved(dataset),
-        "figures": figures.clip_figures(clips, limits, traces.span),
+        "calibration": calibrate.saved(dataset, judged=sync.state in ("judged", "partly judged")),
+        "figures": figures.clip_figures(clips, what_if.lines(), traces.span),
         "file_figures": figures.file_figures(dataset.videos([m.column for m in figures.FILE_MEASURES])),
         "not_measured": figures.not_measured(clips),
         "owners": [figures.owners(clips, name) for name in ("identity", "source", "language")],
         "pose": figures.pose_grid(clips),
         "latents": figures.latent_statistics(dataset),
-        "audits": audits.audit(clips, traces, policy=policy, max_leakage=limits.max_leakage, benchmarks=benchmarks),
+        "audits": audits.audit(clips, traces, policy=policy, max_leakage=limit, benchmarks=benchmarks),
         "provenance": provenance.provenance(dataset, costs),
     }
+
+
+def notes(dataset: Dataset) -> Iterator[str]:
+    """Say what else a user should look at: clips that wait to be encoded, sound that was repaired."""
+    waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
+    if waiting:
+        how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
+        yield f"{waiting} kept clips are not encoded yet; {how} build again"
+    if dataset.index["source"] == "latentsync":
+        rows = dataset.videos(["source", "audio_start_s"]).to_pylist()
+        if late := sum(late_sound(**row) is not None for row in rows):
+            yield f"{late} files: sound that timestamps begin late, which LatentSync's training ignores, is repaired"
 
 
 def _to_film(dataset: Dataset, clips: ClipColumns, sample: Sample, most: int) -> list[Any]:

@@ -11,12 +11,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...manifests.dataset import Dataset
 from ...manifests.reasons import REASONS
-from .terminal import duration
+from .sync_verdict import BEYOND
+from .terminal import REPEATED, duration, length
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("assets/echarts.common.min.js", "assets/tabulator.min.js", "assets/charts.js", "assets/clips.js")
 STYLES = ("assets/tabulator_simple.min.css", "assets/page.css")
 CARD_MARK = "<!-- written by hs-data -->"
+
+
+SHEETS = {
+    "kept": "kept clips, those nearest to a limit first",
+    BEYOND: "kept, though a build that judges sync would not: sound and lips are further apart than its limit",
+}
+"""Contact sheets that are of no reason."""
 
 
 def page(name: str, facts: dict[str, Any], payload: dict[str, Any], files: list[dict[str, Any]]) -> str:
@@ -36,7 +44,9 @@ def page(name: str, facts: dict[str, Any], payload: dict[str, Any], files: list[
         facts=facts,
         files=files,
         clips=payload,
-        explain=lambda reason: REASONS.get(reason, "kept clips, those nearest to a limit first"),
+        explain=lambda reason: SHEETS.get(reason) or REASONS[reason],
+        repeated=REPEATED,
+        beyond=BEYOND,
     )
 
 
@@ -65,6 +75,7 @@ def card(dataset: Dataset, facts: dict[str, Any]) -> str:
             facts=facts,
             index=dataset.index,
             mark=CARD_MARK,
+            repeated=REPEATED,
             size=_size_category(facts["counts"]["encoded_frames"]),
         )
     )
@@ -107,7 +118,14 @@ def _environment(*, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"hours": duration, "embed": embed, "plain": plain, "number": number, "size": size}
+    environment.filters |= {
+        "hours": duration,
+        "length_of": length,
+        "embed": embed,
+        "plain": plain,
+        "number": number,
+        "size": size,
+    }
     return environment
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..select import RULES, measured
 from .clip_columns import ClipColumns
+from .sync_verdict import BEYOND
 from .what_if import WhatIf
 
 EXAMPLES = 20
@@ -60,11 +61,20 @@ def _relative(sizes: np.ndarray, limit: np.ndarray | float) -> np.ndarray:
     return np.abs(sizes.astype(np.float64) - limit) / np.maximum(np.abs(limit), 1e-9)
 
 
-def choose(clips: ClipColumns, near: Margins, most: int = MAX_ROWS) -> Sample:
-    """Choose examples and rows; the choice stays the same as data are added, but for clips nearer to a limit."""
+def choose(clips: ClipColumns, near: Margins, beyond: np.ndarray | None = None, most: int = MAX_ROWS) -> Sample:
+    """Choose examples and rows; the choice stays the same as data are added, but for clips nearer to a limit.
+
+    Args:
+        clips: all candidates.
+        near: how near they are to the limits.
+        beyond: places of kept clips whose lead lies beyond the limit of a judged build, the furthest first.
+        most: rows.
+    """
     codes, words = clips.codes("reason")
     groups = {word: codes == place for place, word in enumerate(words)} | {"kept": clips.is_kept}
     sheets = {name: _sheet(clips, near, mask) for name, mask in sorted(groups.items()) if mask.any()}
+    if beyond is not None and len(beyond):
+        sheets = {BEYOND: beyond[:EXAMPLES].tolist(), **sheets}
     shown = np.unique([place for places in sheets.values() for place in places]).astype(np.int64)
     if len(clips) <= most:
         return Sample(sheets=sheets, rows=np.arange(len(clips)), num_borderline=0)
@@ -84,6 +94,12 @@ def _sheet(clips: ClipColumns, near: Margins, mask: np.ndarray) -> list[int]:
     mine = clips.order[mask[clips.order] & clips.has_face[clips.order]]
     chosen = dict.fromkeys([*by_distance.tolist(), *mine[:EXAMPLES].tolist()])
     return list(chosen)[:EXAMPLES]
+
+
+def lead_caption(row: dict[str, Any]) -> str:
+    """Say how far the sound of an example is off, where that was not judged."""
+    lead = row["audio_lead_frames"]
+    return f"{abs(lead):.1f} frames {'early' if lead > 0 else 'late'}"
 
 
 def caption(row: dict[str, Any], near_rule: int, what_if: WhatIf) -> str:

@@ -5,9 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ...manifests import selections, settings
+from ...manifests import selections
 from ...manifests.dataset import Dataset
-from ..select import SelectConfig
 from . import audits, figures
 from .clip_columns import ClipColumns
 from .funnel import as_table, funnel
@@ -25,12 +24,12 @@ def stats(dataset: Dataset) -> dict[str, Any]:
         DatasetError: a table cannot be read.
     """
     clips = ClipColumns(dataset)
-    limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
-    stages = as_table(funnel(dataset))
-    drawn = figures.clip_figures(clips, limits, audits.mouth_traces(clips).span)
-    hours = {"read": stages[0]["hours_in"], "candidates": stages[1]["hours_in"], "with_face": stages[2]["hours_in"]}
-    hours |= {"kept": round(float(clips.hours[clips.is_kept].sum()), 5)}
-    hours |= {"encoded": round(dataset.index["counts"]["encoded_frames"] / 25 / 3600, 5)}
+    stages = as_table(funnel(dataset, clips))
+    drawn = figures.clip_figures(clips, {}, audits.mouth_traces(clips).span)
+    read, find, select = stages
+    hours = {"read": read["hours_in"], "scored": find["hours_in"], "with_face": find["hours_out"]}
+    hours |= {"clips": select["hours_in"], "kept": select["hours_out"]}
+    hours |= {"encoded": round(dataset.index["counts"]["encoded_frames"] / 25 / 3600, 6)}
     return {
         "dataset": dataset.path.resolve().name,
         "selection": dataset.selection.name if dataset.selection else None,
@@ -58,7 +57,10 @@ def tables(found: dict[str, Any]) -> Iterator[Table]:
     named = f", selection {found['selection']}" if found["selection"] else ""
     yield _table(f"{found['dataset']}{named}", ("number",), [(name, str(number)) for name, number in counts.items()])
     yield _table("hours", ("length",), [(name, duration(hours)) for name, hours in found["hours"].items()])
-    losses = [(row["reason"], f"{row['number']} {row['unit']}", duration(row["hours"])) for row in found["reasons"]]
+    losses = [
+        (row["reason"], f"{row['number']} {row['unit']}" if row["number"] else "parts of files", duration(row["hours"]))
+        for row in found["reasons"]
+    ]
     yield _table("dropped as", ("number", "length"), losses)
     for name, owners in found["by"].items():
         rows = [(row["name"], str(row["clips"]), duration(row["hours"])) for row in owners["top"][:MAX_OWNERS]]

@@ -5,11 +5,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from ...manifests import settings
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
 from ...manifests.near import nearest
 from ...manifests.reasons import explain
 from ...manifests.schema import CLIP_SCHEMA
+from ..select import SelectConfig, judges_sync
 
 MIN_ID_CHARACTERS = 6
 BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail")
@@ -50,11 +52,12 @@ def _near(dataset: Dataset, name: str) -> str:
 def tell(dataset: Dataset, name: str) -> Iterator[str]:
     """Yield the story of a clip or file, line by line."""
     files, clips = find(dataset, name)
+    limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
     for file in files:
         yield from tell_file(file)
     for clip in clips:
         yield ""
-        yield from tell_clip(clip)
+        yield from tell_clip(clip, limits)
 
 
 def tell_file(row: dict[str, Any]) -> Iterator[str]:
@@ -79,17 +82,17 @@ def tell_file(row: dict[str, Any]) -> Iterator[str]:
         yield f"  not used: {row['outcome']}: {explain(row['outcome'])}{detail}"
 
 
-def tell_clip(row: dict[str, Any]) -> Iterator[str]:
-    """Yield what is known of a candidate clip."""
+def tell_clip(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
+    """Yield what is known of a candidate clip, judged by these limits."""
     end_s = row["start_s"] + row["duration_s"]
     yield f"clip {row['clip_id']}  {row['start_s']:.2f}-{end_s:.2f} s of {row['path']}, {row['num_frames']} frames"
     yield f"  begins at a {row['starts_at']}, ends at a {row['ends_at']}"
     if row["track"] is not None:
-        yield from _tell_measures(row)
+        yield from _tell_measures(row, limits)
     yield from _tell_verdict(row)
 
 
-def _tell_measures(row: dict[str, Any]) -> Iterator[str]:
+def _tell_measures(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
     heights = "/".join(f"{row[f'face_height_{p}_px']:.0f}" for p in ("p5", "p50", "p95"))
     yield f"  face   track {row['track']}, height p5/p50/p95 {heights} px, tallest/shortest {row['height_ratio']:.2f}"
     yield f"         {row['num_faces']} in the shot, detected in {100 * row['detected_share']:.0f} % of the frames"
@@ -110,7 +113,10 @@ def _tell_measures(row: dict[str, Any]) -> Iterator[str]:
         side = "early" if lead > 0 else "late"
         trust = f"{row['sync_trust']} trust, confidence {row['sync_confidence']:.2f}"
         spread = "" if row["sync_spread_frames"] is None else f", spread {row['sync_spread_frames']:.1f} frames"
-        yield f"  sync   sound {abs(lead):.1f} frames ({abs(row['audio_lead_ms']):.0f} ms) {side}; {trust}{spread}"
+        is_judged = row["clip_class"] == "speech" and judges_sync(limits, row["sync_trust"])
+        only = "" if is_judged else "; measured only, not judged"
+        heard = f"sound {abs(lead):.1f} frames ({abs(row['audio_lead_ms']):.0f} ms) {side}"
+        yield f"  sync   {heard}; {trust}{spread}{only}"
 
 
 def _tell_verdict(row: dict[str, Any]) -> Iterator[str]:

@@ -9,17 +9,33 @@ from .funnel import Stage
 
 
 def funnel_table(stages: list[Stage]) -> Table:
-    """Return the funnel as a table: stage, in, out, and what was dropped by reason."""
+    """Return the funnel as a table: stage, in, out, and what was lost by reason; one unit, so that it can be added."""
+    total = max(stage.hours_in for stage in stages)
     table = Table(title=None, box=None, pad_edge=False)
     for name, justify in (("stage", "left"), ("", "left"), ("number", "right"), ("length", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for stage in stages:
-        table.add_row(f"[bold]{stage.name}[/]", f"{stage.unit} in", str(stage.number_in), duration(stage.hours_in))
+        name = f"[bold]{stage.name}[/]"
+        if stage.frames_repeated:
+            table.add_row(name, "  " + REPEATED, "", f"+{length(stage.hours_repeated, total)}")
+            name = ""
+        table.add_row(name, f"{stage.unit} in", f"{stage.number_in:,}", length(stage.hours_in, total))
         for loss in stage.losses:
-            table.add_row("", f"  [yellow]{loss.reason}[/]", f"-{loss.number}", duration(loss.hours))
-        share = f" ({100 * stage.number_out / stage.number_in:.0f} %)" if stage.number_in else ""
-        table.add_row("", f"[green]out{share}[/]", str(stage.number_out), duration(stage.hours_out))
+            number = f"-{loss.number:,}" if loss.number else ""
+            lost = f"-{length(loss.hours, total)}" if loss.num_frames else ""  # of what cannot be read it is unknown
+            table.add_row("", f"  [yellow]{loss.reason}[/]", number, lost)
+        share = f" ({100 * stage.frames_out / stage.frames_in:.0f} %)" if stage.frames_in else ""
+        table.add_row("", f"[green]out{share}[/]", f"{stage.number_out:,}", length(stage.hours_out, total))
     return table
+
+
+REPEATED = "several faces at once count each"
+"""Why more comes into `select` than `find faces` gave out."""
+
+
+def length(hours: float, total: float) -> str:
+    """Write a length in the unit of the total that it is a part of: seconds below an hour, whole frames, else hours."""
+    return f"{hours:,.3f} h" if total >= 1 else f"{hours * 3600:,.2f} s"
 
 
 def duration(hours: float) -> str:

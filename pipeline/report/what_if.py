@@ -38,7 +38,7 @@ class WhatIf:
     """
 
     def __init__(self, clips: ClipColumns, limits: SelectConfig, policy: str) -> None:
-        self._clips, self._limits = clips, limits
+        self._clips, self.limits = clips, limits
         silent = clips.has_face & (clips.numbers("speech_share") < limits.min_speech_share)
         self._silent = silent
         self._by_id = clips.order[silent[clips.order]]
@@ -51,11 +51,12 @@ class WhatIf:
         }
         self.sizes = {rule: self._size(rule, policy) for rule in RULES}
         self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}
-        self._num_fails = np.sum(list(self._fails.values()), axis=0, dtype=np.uint8)
+        self.num_fails = np.sum(list(self._fails.values()), axis=0, dtype=np.uint8)
+        """[N] rules that each clip fails."""
 
     def threshold(self, rule: Rule) -> float | None:
         """Return the limit in use; None when the rule is off."""
-        value = float(getattr(self._limits, rule.limit))
+        value = float(getattr(self.limits, rule.limit))
         return None if rule.off_at_zero and value == 0 else value
 
     def fails(self, rule: Rule, threshold: float | None) -> np.ndarray:
@@ -66,15 +67,46 @@ class WhatIf:
         beyond = sizes < threshold if rule.side == "min" else sizes > threshold
         return beyond & self.kinds[rule.clips]
 
+    def failed(self, rule: Rule) -> np.ndarray:
+        """Tell which clips a rule drops at the limit in use, [N] bool."""
+        return self._fails[rule]
+
+    def judged(self, rule: Rule) -> np.ndarray:
+        """Tell which clips a rule judges: it is on, it is for such clips, and its value was measured, [N] bool."""
+        if self.threshold(rule) is None:
+            return np.zeros(len(self._clips), bool)
+        return self.kinds[rule.clips] & np.isfinite(self.sizes[rule])
+
+    def state(self, rule: Rule) -> str:
+        """Say whether a limit is in force: `judged`, or why it is not."""
+        if self.threshold(rule) is None:
+            return "off"
+        if self.judged(rule).any():
+            return "judged"
+        is_measured = bool((self._clips.has_face & np.isfinite(self.sizes[rule])).any())
+        if not is_measured:
+            return "not measured"
+        return "measured only" if rule.clips == "synced" else "no such clip"
+
+    def lines(self) -> dict[str, list[float]]:
+        """Return the limits in force by the column that they are drawn over."""
+        lines: dict[str, list[float]] = {}
+        for rule in RULES:
+            value = self.threshold(rule)
+            if value and self.judged(rule).any():  # a limit of 0 judges nothing
+                both = [-value, value] if rule.side == "max_either_way" else [value]
+                lines.setdefault(rule.column.split("_{")[0], []).extend(both)
+        return lines
+
     def passes_others(self, *rules: Rule) -> np.ndarray:
         """Tell which clips no rule but these drops, [N] bool."""
         mine = np.sum([self._fails[rule] for rule in rules], axis=0, dtype=np.uint8)
-        return self._clips.has_face & (self._num_fails == mine)
+        return self._clips.has_face & (self.num_fails == mine)
 
     def count(self, good: np.ndarray) -> Yield:
         """Count clips that no rule drops, as `select` would keep them: silent ones up to their target share."""
         speaking = good & ~self._silent
-        share = self._limits.silent_share
+        share = self.limits.silent_share
         quota = round(int(speaking.sum()) * share / (1 - share))
         kept = speaking & ~self._failed_encoding
         quiet = self._by_id[good[self._by_id]][:quota]
@@ -93,9 +125,9 @@ class WhatIf:
         return failed | self._clips.equals("verdict", "error")
 
     def _judge_sync(self) -> np.ndarray:
-        if self._limits.sync_rules == "trusted":
+        if self.limits.sync_rules == "trusted":
             return self._clips.equals("sync_trust", "high")
-        return np.full(len(self._clips), self._limits.sync_rules == "always")
+        return np.full(len(self._clips), self.limits.sync_rules == "always")
 
     def _size(self, rule: Rule, policy: str) -> np.ndarray:
         column = rule.measured(policy)
@@ -119,8 +151,9 @@ def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
                 "column": rule.column,
                 "side": rule.side,
                 "threshold": threshold,
-                "judged": int(what_if.kinds[rule.clips].sum()),
-                "failed": int(what_if.fails(rule, threshold).sum()),
+                "state": what_if.state(rule),
+                "judged": int(what_if.judged(rule).sum()),
+                "failed": int(what_if.failed(rule).sum()),
                 "clips_without": without.clips,
                 "hours_without": round(without.hours, 5),
                 "hours_gained": round(without.hours - now.hours, 5),
@@ -160,7 +193,7 @@ def sync_table(clips: ClipColumns, what_if: WhatIf) -> dict[str, Any] | None:
         return None
     confidence, lead, hours = confidence[good], lead[good], clips.hours[good]
     is_network = clips.equals("sync_trust", "high")[good].any()
-    limits = {rule.column: what_if.threshold(rule) for rule in rules}
+    limits = {rule.column: what_if.threshold(rule) if what_if.judged(rule).any() else None for rule in rules}
     scale = NETWORK_CONFIDENCES if is_network else CORRELATION_CONFIDENCES
     rows, columns = _with(scale, limits["sync_confidence"]), _with(LEADS_FRAMES, limits["audio_lead_frames"])
     cells = [[float(hours[(confidence >= low) & (lead <= high)].sum()) for high in columns] for low in rows]
@@ -175,5 +208,5 @@ def sync_table(clips: ClipColumns, what_if: WhatIf) -> dict[str, Any] | None:
 
 
 def _with(scale: tuple[float, ...], limit: float | None) -> list[float]:
-    """Return a scale with the limit in use among its steps."""
+    """Return a scale with the limit in force among its steps."""
     return sorted({*scale, *([] if limit is None else [limit])})

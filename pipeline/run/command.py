@@ -15,8 +15,8 @@ from ...manifests.errors import ConfigError, HsDataError
 from ...manifests.storage import digest, read_json
 from ..config import Config, resolve, settled
 from ..models import registry
-from ..report.funnel import as_table, funnel, warnings
-from ..report.page import write_report
+from ..report.funnel import as_table
+from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
 from .build import Build, Request
@@ -174,17 +174,17 @@ def build(request: Request, console: Console) -> dict[str, Any]:
         console.print("this part is done; when all are, run the same command once without --shard", highlight=False)
         return {"units": outcome.num_units, "finalized": False}
     dataset = open_dataset(request.dataset)
-    page = write_report(dataset, total_costs(request.dataset))
-    stages = funnel(dataset)
-    console.print(funnel_table(stages))
-    for warning in warnings(stages, dataset):
-        console.print(f"note: {warning}", highlight=False, soft_wrap=True, markup=False)
+    report = make_report(dataset, total_costs(request.dataset))
+    console.print(funnel_table(report.stages))
+    for note in (report.sync, *report.warnings):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     counts = dataset.index["counts"]
     kept = f"{counts['encoded']} clips, {counts['encoded_frames'] / 25:.1f} s"
-    shown = f"dataset: {request.dataset} ({kept})\npage: {page}"
+    shown = f"dataset: {request.dataset} ({kept})\npage: {report.page}"
     console.print(shown, highlight=False, soft_wrap=True, markup=False)
-    _judge(dataset.index["counts"], stages, request.config)
-    return {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts, "funnel": as_table(stages)}
+    _judge(dataset.index["counts"], report.stages, request.config)
+    facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts}
+    return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
 
 
 def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> None:

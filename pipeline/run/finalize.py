@@ -171,6 +171,7 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
     row: Row = {
         "chunks": [item["start_frame"] for item in items],
         "chunk_ends": [item["end_frame"] for item in items] if items[0]["is_span"] else None,
+        "chunk_outcomes": [receipt["outcome"] for receipt in receipts],
         "cuts_s": [frame / 25 for frame, _ in cuts],
         "cut_scores": [score for _, score in cuts],
         "num_decoded": sum(receipt.get("num_decoded", 0) for receipt in receipts),

@@ -48,8 +48,10 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
     receipts: dict[str, dict[str, Any]] = {}
     for video in pq.read_table(dataset / VIDEOS, schema=VIDEO_SCHEMA).to_pylist():
         starts = video["chunks"] or []
-        for place, (start, end) in enumerate(zip(starts, video["chunk_ends"] or [None] * len(starts), strict=True)):
-            outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]
+        ends = video["chunk_ends"] or [None] * len(starts)
+        outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]
+        outcomes = video["chunk_outcomes"] or [outcome] * len(starts)
+        for place, (start, end, outcome) in enumerate(zip(starts, ends, outcomes, strict=True)):
             receipt = {"outcome": outcome, "detail": video["detail"]}
             if place == 0:  # what was counted over the whole file is told once
                 receipt |= {name: video[name] for name in ("num_decoded", "num_decode_errors", "cut_scores")}

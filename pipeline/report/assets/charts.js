@@ -110,7 +110,8 @@ const makers = {
   funnel() {
     const stages = facts.funnel.map((stage) => stage.name);
     const reasons = [...new Set(facts.funnel.flatMap((stage) => stage.losses.map((loss) => loss.reason)))];
-    const [scale, unit] = inUnit(facts.funnel.map((stage) => stage.hours_in));
+    // As the table below: one unit, so that it can be added.
+    const [scale, unit] = Math.max(...facts.funnel.map((stage) => stage.hours_in)) >= 1 ? [1, "h"] : [3600, "s"];
     const rows = [{ name: "passed on", type: "bar", stack: "all", barWidth: 22, itemStyle: { color: colour("--accent") }, data: facts.funnel.map((stage) => stage.hours_out * scale) }];
     reasons.forEach((reason, place) => rows.push({
       name: reason, type: "bar", stack: "all", itemStyle: { color: colour("--muted"), opacity: 1 - 0.6 * (place / reasons.length), borderColor: colour("--back"), borderWidth: 1 },
@@ -136,13 +137,13 @@ const makers = {
   },
   moved() {
     const rule = facts.what_if[document.getElementById("rule").value];
+    if (!rule) return base({ title: { text: "no clip is judged by any rule", left: "center", top: "middle", textStyle: { color: colour("--soft"), fontSize: 13, fontWeight: "normal" } } });
     const { thresholds, hours, clips } = rule.moved;
-    if (!thresholds.length) return base({ title: { text: "no clip was judged by this rule", left: "center", top: "middle", textStyle: { color: colour("--soft"), fontSize: 13, fontWeight: "normal" } } });
     const [scale, unit] = inUnit(hours);
     const option = lines(thresholds, { "kept": hours.map((value) => value * scale) }, { yAxis: measured(unit, { min: 0 }) });
     option.xAxis.name = rule.setting; option.xAxis.nameLocation = "middle"; option.xAxis.nameGap = 24; option.grid.bottom = 26;
     Object.assign(option.series[0], { step: rule.side === "min" ? "start" : "end", showSymbol: true, symbolSize: 4, areaStyle: { color: colour("--accent"), opacity: 0.1 } });
-    if (rule.threshold !== null) option.series[0].markLine = { symbol: "none", silent: true, label: { formatter: "in use", color: colour("--bad"), fontSize: 11 }, lineStyle: { color: colour("--bad"), type: "dashed", width: 1 }, data: [{ xAxis: rule.threshold }] };
+    if (rule.state === "judged") option.series[0].markLine = { symbol: "none", silent: true, label: { formatter: "in force", color: colour("--bad"), fontSize: 11 }, lineStyle: { color: colour("--bad"), type: "dashed", width: 1 }, data: [{ xAxis: rule.threshold }] };
     option.tooltip.formatter = (shown) => rule.setting + " = " + short(shown[0].value[0]) + "\n" + length(shown[0].value[1] / scale) + ", " + clips[shown[0].dataIndex] + " clips";
     return option;
   },
@@ -160,7 +161,7 @@ function draw(element, option) {
 
 const rules = document.getElementById("rule");
 const best = Math.max(...facts.what_if.map((rule) => rule.hours_gained));
-facts.what_if.forEach((rule, place) => rules.add(new Option(rule.setting, place, false, rule.hours_gained === best)));
+facts.what_if.forEach((rule, place) => { if (rule.moved.thresholds.length) rules.add(new Option(rule.setting, place, false, rule.hours_gained === best)); });
 rules.addEventListener("change", () => draw(document.querySelector("[data-chart=moved]"), makers.moved()));
 const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
   seen.unobserve(target);

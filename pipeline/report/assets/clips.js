@@ -26,6 +26,9 @@ document.querySelectorAll("[data-sheet]").forEach((sheet) => {
   }
 });
 
+// A link to a contact sheet opens it.
+document.querySelectorAll('a[href^="#sheet-"]').forEach((link) => link.addEventListener("click", () => { document.querySelector(link.getAttribute("href")).open = true; }));
+
 const number = (title, field, digits, width = 84) => ({
   title, field, width, hozAlign: "right", headerHozAlign: "right", sorter: "number", sorterParams: { alignEmptyValues: "bottom" },
   formatter: (cell) => (cell.getValue() === null ? "–" : Number(cell.getValue()).toFixed(digits)),
