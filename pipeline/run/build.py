@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...manifests import settings
+from ...manifests.commits import Commit
 from ...manifests.errors import DatasetError
 from ...manifests.forgotten import Forgotten
 from ...manifests.schema import FRAME_COLUMNS
@@ -22,21 +23,26 @@ from ..demo.source import make_demo
 from ..kept_clip import encode_id
 from ..models import registry, require_iqa
 from ..select import select
-from .finalize import Result, tables_are_whole, write_dataset
+from .finalize import Result, stored_items, tables_are_whole, write_dataset
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
+from .outcomes import is_done, is_retried, outcome_of
 from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
+from .shard_layout import ShardLayout, is_laid, with_made, without_set_aside
 from .spans import place_spans
+from .superseded import remove_commits, take_back
 from .supervise import Limits, Supervisor
 from .units import Item, Phase, Unit
 
 logger = logging.getLogger(__name__)
 RECYCLE_MB = 3000.0
 """A worker that ever held more than this is replaced after its unit; measured peak on 1080x1920 is far below."""
+MAX_PASSES = 4
+"""One to encode, others to lay together what crashes tore apart; a crash while that is done asks for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,10 @@ class Outcome:
     """Units that were really done; 0 when everything was there."""
     finalized: bool
     """Whether the dataset's tables are those of this request; False for one shard of several."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Paths of inputs that the same command tries again, and why they or parts of them are missing."""
+    set_aside: frozenset[str] = frozenset()
+    """Paths of inputs of which something stands in quarantine."""
 
 
 class Build:
@@ -115,11 +125,25 @@ class Build:
         checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
         stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), most=config.run.unit_s)
+        missing = Missing()
+        missing.add(there, probed)
+        missing.add(stretches, scored)
         clips = self._select(read_scores(scored, self._dataset, stretches))
         kept = encode_items(clips, stretches, config)
-        encoded = self._phase("encode", kept, config.encode_fingerprint(), most=config.run.shard_mb, weight="mb")
+        layout = ShardLayout(self._dataset, request.shard, config.encode_fingerprint())
+        encoded = self._encode(layout, kept, [item["path"] for item in inputs], missing)
+        missing.add(kept, encoded)
+        gone = encoded.drop_superseded({item["id"] for item in kept}, is_all=self._is_whole)
+        outcome = Outcome(
+            num_units=self._num_units,
+            finalized=request.shard is None,
+            waiting=missing.waiting,
+            set_aside=frozenset(missing.set_aside),
+        )
+        take_back(self._dataset, "probe", {item["id"] for item in there if item["path"] in missing.changed})
         if request.shard is not None:
-            return Outcome(num_units=self._num_units, finalized=False)
+            self._settle(layout, gone, missing)
+            return outcome
         result = Result(
             source=request.source.name,
             preset=request.preset,
@@ -134,7 +158,20 @@ class Build:
             items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
-        return Outcome(num_units=self._num_units, finalized=self._finalize(result))
+        self._finalize(result)
+        self._settle(layout, gone, missing)
+        return outcome
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether this run sees all inputs, so that what it does not want nobody wants."""
+        request = self._request
+        return request.shard is None and request.limit is None and request.only is None
+
+    def _settle(self, layout: ShardLayout, gone: Sequence[Commit], missing: "Missing") -> None:
+        """Remove the shards that were laid out anew, which until now the tables named, and end the rounds."""
+        remove_commits(self._dataset, gone)
+        layout.close([*missing.waiting, *missing.set_aside])
 
     def _list(self) -> list[Item]:
         request = self._request
@@ -152,16 +189,39 @@ class Build:
             self._do(units)
         if units:
             ledger = Ledger(self._dataset, phase, fingerprint)
-        missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
-        if missing:
-            raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
+        gone = ledger.drop_superseded({item["id"] for item in items}, is_all=self._is_whole)
+        remove_commits(self._dataset, gone)
+        _check_all(phase, items, ledger)
         return ledger
 
-    def _do(self, units: Sequence[Unit]) -> None:
+    def _encode(self, layout: ShardLayout, items: Sequence[Item], paths: Sequence[str], missing: "Missing") -> Ledger:
+        """Encode the kept clips, and lay together what crashes tore apart, until each unit lies in one shard."""
+        fingerprint, waiting = self._config.encode_fingerprint(), [*missing.waiting, *missing.set_aside]
+        ledger = Ledger(self._dataset, "encode", fingerprint)
+        waiting += [item["path"] for item in items if ledger.is_set_aside(item["id"])]
+        wanted = layout.units(items, ledger, paths, waiting, most=self._config.run.shard_mb)
+        for number in range(MAX_PASSES):
+            wanted = [left for unit in wanted if (left := without_set_aside(unit, ledger)) is not None]
+            ledger = Ledger(self._dataset, "encode", fingerprint, planned={unit.unit_id for unit in wanted})
+            todo = [unit for unit in wanted if not is_laid(unit, ledger, retry=number == 0)]
+            if number == 0:
+                in_units = sum(len(unit.items) for unit in todo)
+                with self._display.phase("encode", items, len(items) - in_units):
+                    self._do([with_made(unit, ledger, retry=True) for unit in todo])
+            elif not todo:
+                break
+            else:
+                self._do([with_made(unit, ledger, retry=False) for unit in todo], silently=True)
+            ledger = Ledger(self._dataset, "encode", fingerprint, planned={unit.unit_id for unit in wanted})
+        _check_all("encode", items, ledger)
+        return ledger
+
+    def _do(self, units: Sequence[Unit], *, silently: bool = False) -> None:
         if units:
             self._num_units += len(units)
             limits = Limits(recycle_mb=RECYCLE_MB)
             display = {"finished": self._display.advance, "waiting": self._display.wait}
+            display = {"finished": lambda unit, done: None} if silently else display
             Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
 
     def _workers(self) -> Pool:
@@ -183,7 +243,7 @@ class Build:
             scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
         return scores
 
-    def _finalize(self, result: Result) -> bool:
+    def _finalize(self, result: Result) -> None:
         """Write the tables unless those on disk were made of the very same things."""
         config = settings.to_table(result.config)
         config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
@@ -195,28 +255,50 @@ class Build:
             [outcome for _, outcome in outcomes(result.probed, [item["id"] for item in result.inputs])],
             outcomes(result.scored.receipts, stretches),
             outcomes(result.encoded.receipts, list(result.items.values())),
+            [file["path"] for file in result.encoded.files(stored_items(result.clips, result.items))],
         ]
         key = digest("dataset", config, made_by, result.selection, result.source, receipts)
         index = self._dataset / "dataset.json"
         if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
             write_dataset(self._dataset, result, key)
-        return True
 
 
 def outcomes(receipts: Mapping[str, Mapping[str, Any]], items: Sequence[str]) -> list[tuple[str, str]]:
     """Return what became of each item, in their order: the part of a receipt that decides what the tables say."""
-    return [(item, receipts[item].get("outcome") or receipts[item].get("reason") or "ok") for item in items]
+    return [(item, outcome_of(receipts[item])) for item in items]
+
+
+class Missing:
+    """Inputs that are not wholly in the dataset, though they may be one day."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, str] = {}
+        """Path to the outcome that the next run tries again."""
+        self.set_aside: set[str] = set()
+        """Paths of which something stands in quarantine."""
+        self.changed: set[str] = set()
+        """Paths that hold something else than their probe says."""
+
+    def add(self, items: Sequence[Item], ledger: Ledger) -> None:
+        """Look at what became of the items of a phase."""
+        for item in items:
+            receipt = ledger.receipts[item["id"]]
+            if ledger.is_set_aside(item["id"]):
+                self.set_aside.add(item["path"])
+            elif is_retried(receipt):
+                self.waiting.setdefault(item["path"], outcome_of(receipt))
+            if outcome_of(receipt) == "source_changed":
+                self.changed.add(item["path"])
+
+
+def _check_all(phase: Phase, items: Sequence[Item], ledger: Ledger) -> None:
+    missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
+    if missing:
+        raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
 
 
 SAID = ("path", "identity", "youtube_id", "official_split", "spans")
 """What a source says of an input."""
-RETRIED = ("unavailable", "codec_missing")
-"""Outcomes that another try on another day may change: a disk that is mounted, a decoder that is installed."""
-
-
-def is_done(receipt: Mapping[str, Any] | None) -> bool:
-    """Tell whether an item needs no other try."""
-    return receipt is not None and receipt.get("outcome") not in RETRIED
 
 
 def check(item: Item, receipt: dict, config: Config) -> dict:
@@ -249,7 +331,7 @@ def refuse_early(receipt: dict, config: Config) -> dict:
 
 def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> list[Item]:
     """Return the kept clips as items of the encode phase."""
-    video_of = {item["video_id"]: item["video"] for item in stretches}
+    video_of = {item["video_id"]: item for item in stretches}
     columns = [*config.audio.columns.values(), *(FRAME_COLUMNS[name] for name in ("pcm", "crop", "landmarks"))]
     frame_bytes = config.latents.frame_bytes + sum(column.width for column in columns)
     names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "verdict", "scores_file", "scores_row"]
@@ -263,7 +345,9 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
                 "id": encode_id(row["clip_id"], lead),
                 "clip_id": row["clip_id"],
                 "path": row["path"],
-                "video": video_of[row["video_id"]],
+                "video_id": row["video_id"],
+                "video": video_of[row["video_id"]]["video"],
+                "facts": video_of[row["video_id"]]["facts"],
                 "start_frame": row["start_frame"],
                 "scores": row["scores_file"],
                 "row": row["scores_row"],

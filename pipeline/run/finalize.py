@@ -21,6 +21,7 @@ from ..config import Config
 from ..models import registry
 from ..splits import overlaps
 from .ledger import Ledger
+from .outcomes import outcome_of
 from .units import Item
 
 Row = dict[str, Any]
@@ -88,15 +89,19 @@ def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> p
     A dropped clip that was kept and encoded before keeps its place, so that keeping it again costs nothing.
     """
     rows = clips.select([name for name in clips.column_names if name in _JOINED or name == "clip_id"]).to_pylist()
-    for row in rows:
-        item = items.get(row["clip_id"], f"{row['clip_id']}+0")
+    for row, item in zip(rows, stored_items(clips, items), strict=True):
         receipt = encoded.receipts.get(item)
-        if receipt is not None and (row["verdict"] == "kept" or not receipt.get("reason")):
+        if receipt is not None and (row["verdict"] == "kept" or outcome_of(receipt) == "ok"):
             row.update(_joined(item, receipt, encoded))
     columns = {name: clips[name] for name in clips.column_names if name in CLIP_SCHEMA.names}
     for name in _JOINED:
         columns[name] = pa.chunked_array([pa.array([row.get(name) for row in rows], CLIP_SCHEMA.field(name).type)])
     return pa.table([columns[field.name] for field in CLIP_SCHEMA], schema=CLIP_SCHEMA)
+
+
+def stored_items(clips: pa.Table, items: Mapping[str, str]) -> list[str]:
+    """Return for each clip the item of the encode phase that its place is taken from."""
+    return [items.get(clip_id, f"{clip_id}+0") for clip_id in clips["clip_id"].to_pylist()]
 
 
 _MEASURED = ("audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db", "detail")
@@ -105,9 +110,9 @@ _JOINED = ("verdict", "reason", "value", "threshold", "failures", *_MEASURED, "s
 
 def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
     found: Row = {name: receipt.get(name) for name in _MEASURED}
-    if receipt.get("reason"):
-        failure = {name: receipt.get(name) for name in ("reason", "value", "threshold")}
-        verdict = "error" if receipt["reason"] == "internal_error" else "dropped"
+    if (reason := outcome_of(receipt)) != "ok":
+        failure = {"reason": reason, "value": receipt.get("value"), "threshold": receipt.get("threshold")}
+        verdict = "error" if reason == "internal_error" else "dropped"
         return {**found, **failure, "verdict": verdict, "failures": [failure]}
     file = encoded.file_of(item)
     assert file is not None  # a receipt without a reason has rows

@@ -11,7 +11,7 @@ from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
-from ..media import image_folder
+from ..media.source_file import FileFacts, facts_of
 from .boxes import annotated_faces, key_of
 from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
@@ -70,12 +70,14 @@ def _part_of(path: str, num_parts: int) -> int:
 
 
 def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
-    size, changed = (0, 0) if video.reason else _facts(root / video.path)
+    facts = FileFacts(size_bytes=0, changed_ns=0) if video.reason else _facts(root / video.path)
+    size, changed = facts.size_bytes, facts.changed_ns
     refused = {"outcome": video.reason, "detail": video.detail} if video.reason else None
     return {
         "id": digest("input", video.path, size, changed, *([video.detail] if video.reason else []))[:20],
         "path": video.path,
         "size_bytes": size,
+        "changed_ns": changed,
         "identity": video.identity,
         "youtube_id": video.youtube_id,
         "official_split": video.split,
@@ -88,14 +90,11 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
     }
 
 
-def _facts(path: Path) -> tuple[int, int]:
+def _facts(path: Path) -> FileFacts:
     try:
-        if path.is_dir():
-            return image_folder.facts(path)
-        facts = path.stat()
+        return facts_of(path)
     except OSError:
-        return 0, 0  # the probe will say `unavailable`
-    return facts.st_size, facts.st_mtime_ns
+        return FileFacts(size_bytes=0, changed_ns=0)  # the probe will say `unavailable`
 
 
 def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:
@@ -133,6 +132,8 @@ def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterat
                 "faces": faces,
                 "is_span": is_span,
                 "video": receipts[0]["video"],
+                # A probe of an earlier version kept no inode; size and time of change are in the input's identity.
+                "facts": receipts[0].get("facts", [source["size_bytes"], source["changed_ns"], None]),
                 "start_frame": start,
                 "end_frame": end,
                 "seconds": (end - start) / FRAME_RATE,
