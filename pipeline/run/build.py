@@ -12,27 +12,27 @@ import pyarrow as pa
 
 from ...manifests import settings
 from ...manifests.commits import Commit
-from ...manifests.errors import DatasetError
 from ...manifests.forgotten import Forgotten
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.sources.latentsync import late_sound
-from ...manifests.storage import digest, read_json, sweep
+from ...manifests.storage import sweep
 from ..config import Config
 from ..demo.source import make_demo
 from ..kept_clip import encode_id
 from ..models import registry, require_iqa
 from ..select import select
-from .finalize import Result, stored_items, tables_are_whole, write_dataset
+from .finalize import Result, finalize
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
-from .outcomes import is_done, is_retried, outcome_of
+from .missing import Missing, check_all
+from .outcomes import is_done
 from .plan import PROBE_FINGERPRINT, PROBE_UNIT_FILES, PlanFile, list_inputs, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
-from .shard_layout import ShardLayout, is_laid, with_made, without_set_aside
+from .shard_layout import ShardLayout
 from .spans import place_spans
 from .superseded import remove_commits, take_back
 from .supervise import Limits, Supervisor
@@ -41,8 +41,6 @@ from .units import Item, Phase, Unit
 logger = logging.getLogger(__name__)
 RECYCLE_MB = 3000.0
 """A worker that ever held more than this is replaced after its unit; measured peak on 1080x1920 is far below."""
-MAX_PASSES = 4
-"""One to encode, others to lay together what crashes tore apart; a crash while that is done asks for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +156,7 @@ class Build:
             items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
-        self._finalize(result)
+        finalize(self._dataset, result)
         self._settle(layout, gone, missing)
         return outcome
 
@@ -168,7 +166,7 @@ class Build:
         request = self._request
         return request.shard is None and request.limit is None and request.only is None
 
-    def _settle(self, layout: ShardLayout, gone: Sequence[Commit], missing: "Missing") -> None:
+    def _settle(self, layout: ShardLayout, gone: Sequence[Commit], missing: Missing) -> None:
         """Remove the shards that were laid out anew, which until now the tables named, and end the rounds."""
         remove_commits(self._dataset, gone)
         layout.close([*missing.waiting, *missing.set_aside])
@@ -191,38 +189,28 @@ class Build:
             ledger = Ledger(self._dataset, phase, fingerprint)
         gone = ledger.drop_superseded({item["id"] for item in items}, is_all=self._is_whole)
         remove_commits(self._dataset, gone)
-        _check_all(phase, items, ledger)
+        check_all(phase, items, ledger)
         return ledger
 
-    def _encode(self, layout: ShardLayout, items: Sequence[Item], paths: Sequence[str], missing: "Missing") -> Ledger:
+    def _encode(self, layout: ShardLayout, items: Sequence[Item], paths: Sequence[str], missing: Missing) -> Ledger:
         """Encode the kept clips, and lay together what crashes tore apart, until each unit lies in one shard."""
-        fingerprint, waiting = self._config.encode_fingerprint(), [*missing.waiting, *missing.set_aside]
-        ledger = Ledger(self._dataset, "encode", fingerprint)
-        waiting += [item["path"] for item in items if ledger.is_set_aside(item["id"])]
-        wanted = layout.units(items, ledger, paths, waiting, most=self._config.run.shard_mb)
-        for number in range(MAX_PASSES):
-            wanted = [left for unit in wanted if (left := without_set_aside(unit, ledger)) is not None]
-            ledger = Ledger(self._dataset, "encode", fingerprint, planned={unit.unit_id for unit in wanted})
-            todo = [unit for unit in wanted if not is_laid(unit, ledger, retry=number == 0)]
-            if number == 0:
-                in_units = sum(len(unit.items) for unit in todo)
-                with self._display.phase("encode", items, len(items) - in_units):
-                    self._do([with_made(unit, ledger, retry=True) for unit in todo])
-            elif not todo:
-                break
-            else:
-                self._do([with_made(unit, ledger, retry=False) for unit in todo], silently=True)
-            ledger = Ledger(self._dataset, "encode", fingerprint, planned={unit.unit_id for unit in wanted})
-        _check_all("encode", items, ledger)
-        return ledger
+        waiting = [*missing.waiting, *missing.set_aside]
+        passes = layout.passes(layout.units(items, paths, waiting, most=self._config.run.shard_mb))
+        todo = next(passes)
+        with self._display.phase("encode", items, len(items) - sum(len(unit.items) for unit in todo)):
+            self._do(todo)
+        for torn in passes:
+            self._do(torn, silently=True)
+        check_all("encode", items, layout.ledger)
+        return layout.ledger
 
     def _do(self, units: Sequence[Unit], *, silently: bool = False) -> None:
         if units:
             self._num_units += len(units)
+            finished = (lambda unit, done: None) if silently else self._display.advance
+            waiting = (lambda oldest_s: None) if silently else self._display.wait
             limits = Limits(recycle_mb=RECYCLE_MB)
-            display = {"finished": self._display.advance, "waiting": self._display.wait}
-            display = {"finished": lambda unit, done: None} if silently else display
-            Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
+            Supervisor(self._workers(), self._dataset, limits=limits, finished=finished, waiting=waiting).run(units)
 
     def _workers(self) -> Pool:
         if self._pool is None:
@@ -242,63 +230,6 @@ class Build:
         for name in verdicts.column_names:
             scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
         return scores
-
-    def _finalize(self, result: Result) -> None:
-        """Write the tables unless those on disk were made of the very same things."""
-        config = settings.to_table(result.config)
-        config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
-        made_by = [result.config.score_fingerprint(), result.config.encode_fingerprint()]
-        stretches = [item["id"] for item in result.stretches]
-        receipts = [
-            # By content, not by item: those know the time of change, which a copy of the same folder has not.
-            [(result.probed[item["id"]].get("video_id"), [item[name] for name in SAID]) for item in result.inputs],
-            [outcome for _, outcome in outcomes(result.probed, [item["id"] for item in result.inputs])],
-            outcomes(result.scored.receipts, stretches),
-            outcomes(result.encoded.receipts, list(result.items.values())),
-            [file["path"] for file in result.encoded.files(stored_items(result.clips, result.items))],
-        ]
-        key = digest("dataset", config, made_by, result.selection, result.source, receipts)
-        index = self._dataset / "dataset.json"
-        if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(self._dataset):
-            write_dataset(self._dataset, result, key)
-
-
-def outcomes(receipts: Mapping[str, Mapping[str, Any]], items: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what became of each item, in their order: the part of a receipt that decides what the tables say."""
-    return [(item, outcome_of(receipts[item])) for item in items]
-
-
-class Missing:
-    """Inputs that are not wholly in the dataset, though they may be one day."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[str, str] = {}
-        """Path to the outcome that the next run tries again."""
-        self.set_aside: set[str] = set()
-        """Paths of which something stands in quarantine."""
-        self.changed: set[str] = set()
-        """Paths that hold something else than their probe says."""
-
-    def add(self, items: Sequence[Item], ledger: Ledger) -> None:
-        """Look at what became of the items of a phase."""
-        for item in items:
-            receipt = ledger.receipts[item["id"]]
-            if ledger.is_set_aside(item["id"]):
-                self.set_aside.add(item["path"])
-            elif is_retried(receipt):
-                self.waiting.setdefault(item["path"], outcome_of(receipt))
-            if outcome_of(receipt) == "source_changed":
-                self.changed.add(item["path"])
-
-
-def _check_all(phase: Phase, items: Sequence[Item], ledger: Ledger) -> None:
-    missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
-    if missing:
-        raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
-
-
-SAID = ("path", "identity", "youtube_id", "official_split", "spans")
-"""What a source says of an input."""
 
 
 def check(item: Item, receipt: dict, config: Config) -> dict:

@@ -16,7 +16,7 @@ from ...manifests.errors import DatasetError
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from ...manifests.selections import count_clips
-from ...manifests.storage import atomic_path, read_json, sha256_file, write_json
+from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_json
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
@@ -48,6 +48,34 @@ class Result:
     items: Mapping[str, str]
     """Clip id to the id of its item in the encode phase, for the kept clips."""
     encoded: Ledger
+
+
+SAID = ("path", "identity", "youtube_id", "official_split", "spans")
+"""What a source says of an input."""
+
+
+def finalize(dataset: Path, result: Result) -> None:
+    """Write the tables unless those on disk were made of the very same things."""
+    key = key_of(result)
+    index = dataset / "dataset.json"
+    if not index.is_file() or read_json(index)["key"] != key or not tables_are_whole(dataset):
+        write_dataset(dataset, result, key)
+
+
+def key_of(result: Result) -> str:
+    """Return the identity of what the tables say."""
+    config = settings.to_table(result.config)
+    config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
+    made_by = [result.config.score_fingerprint(), result.config.encode_fingerprint()]
+    receipts = [
+        # By content, not by item: those know the time of change, which a copy of the same folder has not.
+        [(result.probed[item["id"]].get("video_id"), [item[name] for name in SAID]) for item in result.inputs],
+        [outcome_of(result.probed[item["id"]]) for item in result.inputs],
+        [(item["id"], outcome_of(result.scored.receipts[item["id"]])) for item in result.stretches],
+        [(item, outcome_of(result.encoded.receipts[item])) for item in result.items.values()],
+        [file["path"] for file in result.encoded.files(stored_items(result.clips, result.items))],
+    ]
+    return digest("dataset", config, made_by, result.selection, result.source, receipts)
 
 
 def write_dataset(dataset: Path, result: Result, key: str) -> None:

@@ -5,7 +5,7 @@ of its time cannot be read or has something set aside. When one of them is back,
 gives: the units then are those of an unbroken build, and what was encoded before is copied.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from ...manifests.storage import digest, read_json, write_json
 from .ledger import Ledger
 from .outcomes import is_retried
 from .units import Item, Unit, group
+
+MAX_PASSES = 4
+"""One to encode, others to lay together what crashes tore apart; a crash while that is done asks for another."""
 
 
 @dataclass(eq=False)
@@ -54,23 +57,25 @@ class ShardLayout:
 
     def __init__(self, dataset: Path, shard: tuple[int, int] | None, fingerprint: str) -> None:
         part = "" if shard is None else f"-{shard[0]}of{shard[1]}"
+        self._dataset = dataset
         self._own = dataset / "work" / "plan" / f"encode{part}.json"
         self._fingerprint = fingerprint
         plans = [self._own] if shard is not None else sorted({self._own, *self._own.parent.glob("encode*.json")})
         self._rounds = [found for plan in plans for found in self._load(plan)]
+        self.ledger = Ledger(dataset, "encode", fingerprint)
+        """What is known of the clips."""
 
-    def units(
-        self, items: Sequence[Item], ledger: Ledger, paths: Iterable[str], waiting: Iterable[str], *, most: float
-    ) -> list[Unit]:
-        """Return the units that this run wants, done or not, without what is set aside, and write them down.
+    def units(self, items: Sequence[Item], paths: Iterable[str], waiting: Iterable[str], *, most: float) -> list[Unit]:
+        """Return the units that this run wants, done or not, and write them down.
 
         Args:
             items: all kept clips, in order.
-            ledger: what is known of them.
             paths: the inputs of this run.
             waiting: those that cannot be read now.
             most: megabytes of a unit.
         """
+        ledger = self.ledger
+        waiting = [*waiting, *(item["path"] for item in items if ledger.is_set_aside(item["id"]))]
         growing = [each for each in self._rounds if each.may_grow({hash_path(path) for path in waiting})]
         taken = frozenset().union(*(each.inputs for each in self._rounds))
         new = Round(plan=self._own, inputs=frozenset(map(hash_path, paths)) - taken)
@@ -82,7 +87,25 @@ class ShardLayout:
             units += cut
         self._rounds += [new] if new in members else []
         self._write()
-        return [left for unit in units if (left := without_set_aside(unit, ledger)) is not None]
+        return units
+
+    def passes(self, wanted: Sequence[Unit]) -> Iterator[list[Unit]]:
+        """Yield what is to be done: first what is not encoded, then, until all lie whole, units that crashes tore.
+
+        Afterwards `ledger` is what is known of all clips.
+        """
+        for number in range(MAX_PASSES):
+            self.ledger = Ledger(self._dataset, "encode", self._fingerprint, {unit.unit_id for unit in wanted})
+            left = [unit for each in wanted if (unit := without_set_aside(each, self.ledger)) is not None]
+            if left != wanted:
+                wanted = left
+                self.ledger = Ledger(self._dataset, "encode", self._fingerprint, {unit.unit_id for unit in wanted})
+            retry = number == 0
+            todo = [with_made(u, self.ledger, retry=retry) for u in wanted if not is_laid(u, self.ledger, retry=retry)]
+            if number and not todo:
+                return
+            yield todo
+        self.ledger = Ledger(self._dataset, "encode", self._fingerprint, {unit.unit_id for unit in wanted})
 
     def close(self, waiting: Iterable[str]) -> None:
         """Write down which inputs each round waits for, now that a run has ended; one that waits for none is closed."""
