@@ -1,6 +1,7 @@
 """The commit log: what is done, one small file per unit, created once and only after the unit's data is on disk."""
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Commit:
     """Path below the dataset, sha256, bytes and rows; None when there are no rows."""
     costs: dict[str, float] = field(default_factory=dict)
     """CPU seconds per stage, and footage seconds."""
+    generation: int = 0
+    """Which try of the unit that was committed; the next one follows where this one does not stand."""
 
 
 class CommitLog:
@@ -37,32 +40,54 @@ class CommitLog:
         self._dataset = dataset
         self._folder = dataset / "work" / "commits"
 
-    def add(self, commit: Commit, *, replace: bool = False) -> bool:
-        """Record a finished unit; False when another attempt was first, whose commit then stands unless `replace`."""
+    def add(
+        self, commit: Commit, *, replace: bool = False, stands: Callable[[Commit], bool] = lambda earlier: True
+    ) -> bool:
+        """Record a finished unit; False when another attempt was first, whose commit then stands.
+
+        Args:
+            commit: what to record.
+            replace: write it over the commit of its own generation.
+            stands: told an earlier attempt's commit, says whether it holds; one that does not is followed by the next
+                generation, and never written over.
+        """
         text = canonical_json(
             {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
         )
-        path = self._folder / commit.phase / f"{commit.unit}.json"
         if replace:
-            write_bytes(path, text.encode())
+            write_bytes(self.path_of(commit), text.encode())
             return True
-        return create_if_absent(path, lambda temporary: _write(temporary, text))
+        while not create_if_absent(self.path_of(commit), lambda temporary: _write(temporary, text)):
+            if stands(self._read(self.path_of(commit), commit.phase)):
+                return False
+            commit = dataclasses.replace(commit, generation=commit.generation + 1)
+        return True
+
+    def path_of(self, commit: Commit) -> Path:
+        """Return the file of a commit."""
+        generation = f".{commit.generation}" if commit.generation else ""
+        return self._folder / commit.phase / f"{commit.unit}{generation}.json"
 
     def remove(self, commit: Commit) -> None:
         """Take a commit back: what it held counts as not done."""
-        (self._folder / commit.phase / f"{commit.unit}.json").unlink(missing_ok=True)
+        self.path_of(commit).unlink(missing_ok=True)
 
     def load(self, phase: str, fingerprint: str | None = None) -> Iterator[Commit]:
-        """Yield the commits of a phase, or those made with these settings, ordered by unit id.
+        """Yield the commits of a phase, or those made with these settings, ordered by unit id and generation.
 
         Raises:
             DatasetError: one is damaged, or names what is no shard or file of scores of this dataset.
         """
-        for path in sorted((self._folder / phase).glob("*.json")):
-            table = read_json(path)
-            self._check_file(path, table["file"])
-            if fingerprint in (None, table["fingerprint"]):
-                yield Commit(unit=path.stem, **table)
+        for path in sorted((self._folder / phase).glob("*.json"), key=_place):
+            commit = self._read(path, phase)
+            if fingerprint in (None, commit.fingerprint):
+                yield commit
+
+    def _read(self, path: Path, phase: str) -> Commit:
+        unit, generation = _place(path)
+        table = read_json(path)
+        self._check_file(path, table["file"])
+        return Commit(**{**table, "phase": phase, "unit": unit, "generation": generation})
 
     def _check_file(self, path: Path, file: Mapping[str, Any] | None) -> None:
         """Refuse a commit of somebody else's making: what it names would be read, and removed."""
@@ -76,3 +101,17 @@ class CommitLog:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _place(path: Path) -> tuple[str, int]:
+    """Return the unit and the generation that a commit's file is named by: `UNIT.json`, `UNIT.1.json`, ..."""
+    unit, _, generation = path.stem.partition(".")
+    return unit, int(generation or 0)
+
+
+def is_whole(dataset: Path, commit: Commit) -> bool:
+    """Tell whether the file of a commit is there with the size it had."""
+    if commit.file is None:
+        return True
+    path = dataset / commit.file["path"]
+    return path.is_file() and path.stat().st_size == commit.file["bytes"]

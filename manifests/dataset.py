@@ -163,8 +163,14 @@ class Dataset:
         return inside(self.path, name, said_by=CLIPS)
 
     def read(self, clip: Clip, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read frames `start:stop` of a column of a clip as [T, *shape]."""
-        return self.shard(clip.shard).read(clip.row_group, column, start, stop)
+        """Read frames `start:stop` of a column of a clip as [T, *shape].
+
+        Raises:
+            DatasetError: another clip lies there, or one of another length.
+        """
+        shard = self.shard(clip.shard)
+        shard.check(clip.row_group, clip.clip_id, clip.num_frames)
+        return shard.read(clip.row_group, column, start, stop)
 
     def __iter__(self) -> Iterator[Clip]:
         return iter(self.kept)

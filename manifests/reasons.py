@@ -3,6 +3,7 @@
 REASONS: dict[str, str] = {
     # the file
     "unavailable": "the file is gone or cannot be read",
+    "source_changed": "the file was replaced or written to during the build; the next build takes it as it is then",
     "throttled": "the site refused to serve it for now",
     "truncated": "the file ends before what its header or index promises",
     "not_media": "the content is not a media file, or it is no file but a pipe or device",

@@ -120,6 +120,7 @@ class Shard:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._offsets: dict[tuple[int, str], int | None] = {}
+        self._checked: set[tuple[int, str, int]] = set()
 
     def _check_widths(self) -> None:
         """Refuse a footer that promises other columns than the file has: its bytes would be read as other frames."""
@@ -150,6 +151,23 @@ class Shard:
     def clip_id(self, row_group: int) -> str:
         """Return the id of the clip in a row group, from the column itself."""
         return self._file.read_row_group(row_group, columns=["clip_id"])["clip_id"][0].as_py()
+
+    def check(self, row_group: int, clip_id: str, num_frames: int) -> None:
+        """Raise `DatasetError` unless a row group holds this clip; asked once each, of the footer where it tells."""
+        if (row_group, clip_id, num_frames) in self._checked:
+            return
+        there = 0 <= row_group < self.num_row_groups
+        if not there or self.num_frames(row_group) != num_frames or self._stated_id(row_group) != clip_id:
+            what = f"row group {row_group} is not clip {clip_id} of {num_frames} frames"
+            raise DatasetError(f"{self.path}: {what}; run `hs-data verify`, then build again")
+        self._checked.add((row_group, clip_id, num_frames))
+
+    def _stated_id(self, row_group: int) -> str:
+        """Return the id of the clip in a row group by its statistics, which cost no read, or else by its column."""
+        stated = self._file.metadata.row_group(row_group).column(self._index["clip_id"]).statistics
+        if stated is None or not stated.has_min_max or stated.min != stated.max:
+            return self.clip_id(row_group)
+        return stated.min
 
     def is_mapped(self, row_group: int, name: str) -> bool:
         """Tell whether a column chunk has the layout that can be sliced in place."""

@@ -90,6 +90,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_by_content(folder: Path, stem: str, write: Callable[[Path], None]) -> tuple[Path, str]:
+    """Write `STEM-SHA12.parquet`, named by its own bytes, so that no attempt can overwrite what another one wrote.
+
+    Returns:
+        Its path, and its sha256.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{stem}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        write(temporary)
+        sync(temporary)
+        sha256 = sha256_file(temporary)
+        path = folder / f"{stem}-{sha256[:12]}.parquet"
+        temporary.replace(path)  # over equal bytes, or over a file that was cut
+        sync(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path, sha256
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically; a file that already holds these bytes is left untouched."""
     if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:

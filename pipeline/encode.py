@@ -1,7 +1,7 @@
 """Encode: decode the kept stretches of one video once, crop from source pixels, and write one shard per unit."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from .config import Config
 from .costs import Costs
 from .kept_clip import DecodeRun, EncodeItem, decode_runs
 from .lips import LipStream
+from .made_clips import MadeClips
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
+from .media.source_file import FileFacts, check_content, check_unchanged
 from .networks import Networks
 from .open_clip import OpenClip
 
@@ -75,27 +77,32 @@ class Encoder:
             turn_to: told the clip that is waited for.
 
         Returns:
-            Item id to its receipt: `row_group`, `audio_shift_samples`, `residual_lead_ms`, `psnr_db` and
-            `psnr_mouth_db` of the clips that are checked, or the `reason` with `value`, `threshold` and `detail` why
-            there is no row group.
+            Item id to its receipt: `outcome`; where that is `ok`, `row_group`, `audio_shift_samples`,
+            `residual_lead_ms`, `psnr_db` and `psnr_mouth_db` of the clips that are checked; else the `value`,
+            `threshold` and `detail` of the reason. What an earlier attempt made of a clip is taken over.
         """
         receipts: dict[str, Row] = {}
         lips: dict[str, np.ndarray] = {}
         columns = self.columns(landmarks=all(item.landmarks is not None for item in items))
-        with ShardWriter(shard, columns, self.contract()) as writer:
+        made = MadeClips(items, columns, self.contract())
+        with closing(made), ShardWriter(shard, columns, self.contract()) as writer:
             for path in dict.fromkeys(item.path for item in items):
-                for run in decode_runs([item for item in items if item.path == path]):
-                    turn_to(run.items[0].item_id)
-                    stats = DecodeStats()
-                    with guard(self._config.decode.timeout_s(run.end_frame - run.start_frame)) as deadline:
-                        for clip in self._encode_run(run, root / path, costs, deadline, stats, turn_to):
-                            receipts[clip.item.item_id] = self._store(writer, clip, columns, costs)
-                            if clip.lips is not None and clip.failure is None:
-                                with costs.stage("lips"):
-                                    lips[clip.item.item_id] = clip.lips.finish()
-                    receipts[run.items[0].item_id]["num_decoded"] = stats.num_decoded  # told once per run
+                for whole in decode_runs([item for item in items if item.path == path]):
+                    made.enter(whole.items, writer, receipts)
+                    for run in decode_runs([item for item in whole.items if not made.holds(item)]):
+                        turn_to(run.items[0].item_id)
+                        stats = DecodeStats()
+                        with guard(self._config.decode.timeout_s(run.end_frame - run.start_frame)) as deadline:
+                            for clip in self._encode_run(run, root / path, costs, deadline, stats, turn_to):
+                                made.copy_before(clip.item)
+                                receipts[clip.item.item_id] = self._store(writer, clip, columns, costs)
+                                if clip.lips is not None and clip.failure is None:
+                                    with costs.stage("lips"):
+                                        lips[clip.item.item_id] = clip.lips.finish()
+                        receipts[run.items[0].item_id]["num_decoded"] = stats.num_decoded  # told once per run
+                    made.copy_rest()
         with costs.stage("check"):
-            self._check_sound(items, shard, receipts, lips)
+            self._check_sound([item for item in items if not made.holds(item)], shard, receipts, lips)
         return receipts
 
     def _store(self, writer: ShardWriter, clip: OpenClip, columns: Mapping[str, Column], costs: Costs) -> Row:
@@ -106,10 +113,10 @@ class Encoder:
         latents = [arrays[name] for name in ("latent", "latent_masked") if name in arrays]
         peak = float(np.max([np.abs(array).max() for array in latents]))  # NaN where one is
         if not (peak <= limit and np.isfinite(arrays.get("latent_logvar", 0.0)).all()):
-            return {"reason": "latent_nan", "value": peak if limit < peak < np.inf else None, "threshold": limit}
+            return {"outcome": "latent_nan", "value": peak if limit < peak < np.inf else None, "threshold": limit}
         with costs.stage("write"):
             row_group = writer.write_clip(clip.item.clip_id, {name: arrays[name] for name in columns})
-        receipt = {"row_group": row_group, "audio_shift_samples": clip.item.shift_samples}
+        receipt = {"outcome": "ok", "row_group": row_group, "audio_shift_samples": clip.item.shift_samples}
         return receipt | (clip.round_trip or {})
 
     def _encode_run(
@@ -123,9 +130,10 @@ class Encoder:
     ) -> Iterator[OpenClip]:
         """Yield the clips of one run as they become whole; each holds its arrays or the reason why it has none."""
         waiting = [OpenClip(item, self._config.crop, self._crops, self._watch_lips(item)) for item in run.items]
+        first, before = run.items[0], None
         frames = decode.frames(
             path,
-            run.items[0].video,
+            first.video,
             start_frame=run.start_frame,
             end_frame=run.end_frame,
             config=self._config.decode,
@@ -133,24 +141,28 @@ class Encoder:
             stats=stats,
             judge=False,  # each clip is judged by its own frames
         )
-        try:
-            while (frame := _pull(frames, costs)) is not None:
+        with closing(frames):  # whatever happens, a thread that decodes ahead ends before the deadline does
+            try:
+                before = check_content(path, first.facts, first.video_id)
+                while (frame := _pull(frames, costs)) is not None:
+                    for clip in waiting:
+                        clip.add(frame, costs)
+                    for clip in [clip for clip in waiting if clip.is_whole]:
+                        with costs.stage("audio"):
+                            sound = self._encode_sound(clip.item, path, deadline)
+                        clip.finish(sound, costs)
+                        check_unchanged(path, before)
+                        waiting.remove(clip)
+                        yield clip
+                        if waiting:
+                            turn_to(waiting[0].item.item_id)
+                if waiting:
+                    raise MediaError("frame_count_mismatch", f"{len(waiting)} clips end after the last decoded frame")
+            except MediaError as error:
+                failure = _why(path, before, error)
                 for clip in waiting:
-                    clip.add(frame, costs)
-                for clip in [clip for clip in waiting if clip.is_whole]:
-                    with costs.stage("audio"):
-                        sound = self._encode_sound(clip.item, path, deadline)
-                    clip.finish(sound, costs)
-                    waiting.remove(clip)
+                    clip.failure = failure.copy()
                     yield clip
-                    if waiting:
-                        turn_to(waiting[0].item.item_id)
-            if waiting:
-                raise MediaError("frame_count_mismatch", f"{len(waiting)} clips end after the last decoded frame")
-        except MediaError as error:
-            for clip in waiting:
-                clip.failure = {"reason": error.reason, "detail": error.detail}
-                yield clip
 
     def _encode_sound(self, item: EncodeItem, path: Path, deadline: DecodeDeadline | None) -> dict[str, np.ndarray]:
         """Cut the clip's sound out of the source at its corrected place, so that the correction invents no silence."""
@@ -184,7 +196,7 @@ class Encoder:
             residual_ms = None if lead_frames is None else round(lead_frames * 1000 / FRAME_RATE, 3)
             receipt["residual_lead_ms"] = residual_ms
             if item.lead_frames is not None and (residual_ms is None or abs(residual_ms) > limit_ms):
-                receipt |= {"reason": "sync_fix_failed", "value": residual_ms, "threshold": limit_ms}
+                receipt |= {"outcome": "sync_fix_failed", "value": residual_ms, "threshold": limit_ms}
 
     def _measure_again(self, item: EncodeItem, pcm: np.ndarray, lips: np.ndarray | None) -> float | None:
         """Return the lead of stored samples [640 T], or None where a network finds too little speech in them."""
@@ -193,6 +205,15 @@ class Encoder:
         voiced = speech.detect_speech(pcm, self._config.speech)
         found = distances.estimate(lips, self._syncnet.embed_sound(pcm), voiced, self._config.sync)
         return None if found.speech_s == 0 else found.lead_frames
+
+
+def _why(path: Path, before: FileFacts | None, error: MediaError) -> Row:
+    """Return the receipt of a failure; what a decoder says of a file that was swapped under it tells nothing."""
+    try:
+        check_unchanged(path, before)
+    except MediaError as changed:
+        error = changed
+    return {"outcome": error.reason, "detail": error.detail}
 
 
 def _pull(frames: Iterator[decode.Frame], costs: Costs) -> decode.Frame | None:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
+from .media.source_file import FileFacts
 
 
 def shift_samples(lead_frames: float | None) -> int:
@@ -17,6 +20,17 @@ def shift_samples(lead_frames: float | None) -> int:
 def encode_id(clip_id: str, lead_frames: float | None) -> str:
     """Return the identity of what is stored of a clip: another correction makes another sound."""
     return f"{clip_id}{shift_samples(lead_frames):+d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeClip:
+    """What an earlier attempt made of a clip: it is taken over, byte for byte, instead of being encoded again."""
+
+    receipt: dict[str, Any]
+    shard: Path | None = None
+    """Where its row group lies; None where it ended without one."""
+    sha256: str = ""
+    """Of the shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +50,11 @@ class EncodeItem:
     """[T] float32."""
     lead_frames: float | None
     """Audio lead to correct; None leaves the sound as it is."""
+    video_id: str = ""
+    """Content that the clip was found in."""
+    facts: FileFacts | None = None
+    """Of the file when it was probed; None: whatever lies at the path is taken."""
+    made: MadeClip | None = None
 
     @property
     def item_id(self) -> str:

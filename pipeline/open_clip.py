@@ -62,7 +62,7 @@ class OpenClip:
         self._sound = sound
         share = self._num_stale / self.item.num_frames
         if share > decode.MISSING_SHARE:
-            self.failure = {"reason": "frame_count_mismatch", "value": share, "threshold": decode.MISSING_SHARE}
+            self.failure = {"outcome": "frame_count_mismatch", "value": share, "threshold": decode.MISSING_SHARE}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the clip's arrays, one row a frame."""

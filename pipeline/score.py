@@ -1,5 +1,6 @@
 """Score: decode a stretch of one video once, in order, and measure; nothing is dropped here."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .lips import SEEN_BEFORE, LipReader
 from .media import audio, decode
 from .media.deadline import DecodeDeadline
 from .media.decode import DecodeStats
+from .media.source_file import FileFacts, check_content, check_unchanged
 from .networks import Networks
 from .sync import SyncEstimate
 
@@ -38,6 +40,8 @@ class ScoreItem:
     identity: str | None = None
     edge: str = "chunk"
     """What its ends inside the video are called: of a `chunk` of a long file, of an annotated `span`."""
+    facts: FileFacts | None = None
+    """Of the file when it was probed; None: whatever lies at the path is scored."""
     faces: tuple[AnnotatedFace, ...] = ()
     """What the source says of the faces; used by `faces.backend=annotated` alone."""
 
@@ -70,9 +74,13 @@ class Scorer:
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""
-        stats = DecodeStats()
+        path, stats = root / item.path, DecodeStats()
         try:
-            rows, found = self._measure(item, root / item.path, costs, deadline, stats)
+            before = check_content(path, item.facts, item.video_id)
+            try:
+                rows, found = self._measure(item, path, costs, deadline, stats)
+            finally:
+                check_unchanged(path, before)  # what a decoder says of a file that was swapped under it tells nothing
         except MediaError as error:
             rows, found = [], {"outcome": error.reason, "detail": error.detail, "cuts": [], "cut_scores": []}
         receipt = {**found, "num_decoded": stats.num_decoded, "num_decode_errors": stats.num_errors}
@@ -96,7 +104,8 @@ class Scorer:
         frames = decode.frames(
             path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats
         )
-        footage.watch(frames, item.start_frame)
+        with closing(frames):  # whatever happens, a thread that decodes ahead ends before the deadline does
+            footage.watch(frames, item.start_frame)
         with costs.stage("audio"):
             pcm = audio.read(path, item.video, start_frame=start, end_frame=end, deadline=deadline)
             voiced = speech.detect_speech(pcm, config.speech)

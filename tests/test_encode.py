@@ -224,7 +224,7 @@ def test_a_clip_with_more_than_one_stale_frame_in_a_hundred_fails(
     clip.finish({}, Costs())
     assert clip.arrays()["latent"].shape == (num_frames, 4, 64, 64)
     share = num_stale / num_frames
-    expected = {"reason": "frame_count_mismatch", "value": share, "threshold": 0.01}
+    expected = {"outcome": "frame_count_mismatch", "value": share, "threshold": 0.01}
     assert clip.failure == (expected if fails else None)
 
 
@@ -242,7 +242,7 @@ def test_stale_frames_cost_the_clip_that_they_lie_in(
     items = [_item(film[1], start, end) for start, end in CLIPS]
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet")
     bad = receipts["clip-30-50+0"]
-    assert (bad["reason"], bad["value"], bad["threshold"]) == ("frame_count_mismatch", 0.05, 0.01)
+    assert (bad["outcome"], bad["value"], bad["threshold"]) == ("frame_count_mismatch", 0.05, 0.01)
     assert "row_group" not in bad
     assert [receipts[f"clip-{clip}+0"]["row_group"] for clip in ("0-20", "60-80")] == [0, 1]
     shard = Shard(tmp_path / "s.parquet")
@@ -275,7 +275,7 @@ def test_what_was_whole_before_decoding_ended_is_kept(
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet")
     assert receipts["clip-0-20+0"]["row_group"] == 0
     for clip in ("30-50", "60-80"):
-        assert receipts[f"clip-{clip}+0"] == {"reason": reason, "detail": detail}
+        assert receipts[f"clip-{clip}+0"] == {"outcome": reason, "detail": detail}
     assert Shard(tmp_path / "s.parquet").num_row_groups == 1
 
 
@@ -386,8 +386,8 @@ def test_a_latent_that_is_none_costs_its_clip_and_no_other(
     config = Config(latents=LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1))
     items = [_item(film[1], 0, 20), _item(film[1], 60, 80), _item(film[1], 20, 40)]
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
-    bad = {name: receipts["clip-60-80+0"].get(name) for name in ("reason", "value", "threshold", "row_group")}
-    assert bad == {"reason": "latent_nan", "value": value, "threshold": 30.0, "row_group": None}
+    bad = {name: receipts["clip-60-80+0"].get(name) for name in ("outcome", "value", "threshold", "row_group")}
+    assert bad == {"outcome": "latent_nan", "value": value, "threshold": 30.0, "row_group": None}
     assert sorted(receipts[f"clip-{clip}+0"]["row_group"] for clip in ("0-20", "20-40")) == [0, 1]
     assert Shard(tmp_path / "s.parquet").num_row_groups == 2
 
@@ -406,7 +406,7 @@ def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
     receipts = {
         "a+0": {"row_group": 0, "audio_shift_samples": 0, "psnr_db": 31.25, "psnr_mouth_db": 29.5},
         "b+0": {"row_group": 1, "audio_shift_samples": 0, "residual_lead_ms": 12.0},
-        "c+0": {"reason": "latent_nan", "value": None, "threshold": 30.0},
+        "c+0": {"outcome": "latent_nan", "value": None, "threshold": 30.0},
     }
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "s.parquet").write_bytes(b"x")

@@ -435,14 +435,14 @@ def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, confi
     mended, overdone, untouched, wrong_way = (receipts[item.item_id] for item in items)
     assert mended["audio_shift_samples"] == round(row["audio_lead_frames"] * 640)
     assert abs(mended["residual_lead_ms"]) <= 8
-    assert "reason" not in mended
+    assert mended["outcome"] == "ok"
     assert overdone["residual_lead_ms"] == pytest.approx(-40, abs=8)
-    assert (overdone["reason"], overdone["threshold"]) == ("sync_fix_failed", 20.0)
+    assert (overdone["outcome"], overdone["threshold"]) == ("sync_fix_failed", 20.0)
     assert overdone["value"] == overdone["residual_lead_ms"]
-    assert "reason" not in untouched
+    assert untouched["outcome"] == "ok"
     assert "residual_lead_ms" not in untouched, "its sound is where it was measured"
     assert wrong_way["residual_lead_ms"] == pytest.approx(80 * EARLY, abs=8)
-    assert wrong_way["reason"] == "sync_fix_failed"
+    assert wrong_way["outcome"] == "sync_fix_failed"
     assert Shard(tmp_path / "s.parquet").num_row_groups == 4
 
 
@@ -461,7 +461,7 @@ def test_what_cannot_be_measured_again_is_not_trusted(film, config, tmp_path, mo
         lead_frames=EARLY,
     )
     [receipt] = encode.Encoder(config).encode([item], path.parent, tmp_path / "s.parquet", Costs()).values()
-    assert (receipt["reason"], receipt["value"]) == ("sync_fix_failed", None)
+    assert (receipt["outcome"], receipt["value"]) == ("sync_fix_failed", None)
 
 
 def test_only_syncnet_needs_weights():

@@ -55,7 +55,11 @@ def open_container(path: Path, limits: MediaLimits = NO_OTHER) -> InputContainer
     except OSError as error:
         raise MediaError("unavailable", f"cannot be read ({error.strerror})") from error
     except FFmpegError as error:
-        raise _diagnose(path, error) from error
+        try:
+            found = _diagnose(path, error)
+        except OSError as gone:
+            raise MediaError("unavailable", f"cannot be read ({gone.strerror})") from gone
+        raise found from error
 
 
 def pick_video(container: InputContainer) -> VideoStream:

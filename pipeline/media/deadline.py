@@ -2,6 +2,7 @@
 
 import faulthandler
 import signal
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -17,8 +18,9 @@ class DecodeDeadline:
     `faulthandler.dump_traceback_later` does the same with a new thread for each arming: 35 us against 0.9 us measured,
     which is 7 % of a 512x512 h264 frame; the timer is cheap enough to guard every single frame.
 
-    The timer belongs to the whole process, so this is for worker processes that decode one thing at a time. Time
-    between two guarded blocks does not count. Call `close` at the end.
+    The timer belongs to the whole process, and so does the budget: blocks may be nested, and several threads may be
+    inside at once (frames decoded ahead, and the sound of the clip before). The timer runs while at least one is
+    inside, and that time counts once; time in which nobody is does not count. Call `close` at the end.
 
     Args:
         budget_s: seconds that decoding may take in all.
@@ -32,22 +34,33 @@ class DecodeDeadline:
         if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
             raise RuntimeError("SIGALRM already has a handler here; a decode deadline needs a process of its own")
         self.remaining_s = budget_s
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._closed = False
         self._trace_path = trace_path
         self._trace = trace_path.open("wb")
         faulthandler.register(signal.SIGALRM, file=self._trace, all_threads=True, chain=True)
 
     def __enter__(self) -> "DecodeDeadline":
-        signal.setitimer(signal.ITIMER_REAL, max(self.remaining_s, SHORTEST_TIMER_S))
+        with self._lock:
+            self._num_inside += 1
+            if self._num_inside == 1 and not self._closed:
+                signal.setitimer(signal.ITIMER_REAL, max(self.remaining_s, SHORTEST_TIMER_S))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside and not self._closed:
+                self.remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
 
     def close(self) -> None:
-        """Disarm for good and remove the empty trace file."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        """Disarm for good and remove the empty trace file; a thread that comes later is not guarded any more."""
+        with self._lock:
+            self._closed = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.unregister(signal.SIGALRM)
         self._trace.close()
         self._trace_path.unlink(missing_ok=True)

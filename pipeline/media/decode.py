@@ -1,6 +1,6 @@
 """Source frames to the normal form: 25 upright RGB frames a second, streaming, from any frame on."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def frames(
     deadline: DecodeDeadline | None = None,
     stats: DecodeStats | None = None,
     judge: bool = True,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Yield frames `start_frame` to `end_frame` (not included; None is all) of the 25 fps grid, each exactly once.
 
     A frame has the same pixels whether it is reached by a seek or by reading from the start. The last source frame is

@@ -2,14 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 END = object()
 
 
-def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     """Yield what an iterator yields, in its order, pulled by a thread that is at most `depth` items ahead.
 
     Decoders and networks both let go of Python's lock while they work. What the iterator raises is raised here, after

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests import settings
-from ...manifests.errors import DatasetError
+from ...manifests.commits import Commit
 from ...manifests.forgotten import Forgotten
-from ...manifests.index import tables_are_whole
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.sources.latentsync import late_sound
-from ...manifests.storage import digest, read_json, sweep
+from ...manifests.storage import sweep
 from ..config import Config
 from ..demo.source import make_demo
 from ..kept_clip import encode_id
 from ..models import registry, require_iqa
 from ..select import select
-from .finalize import Result, write_dataset
+from .finalize import Result, finalize
 from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
 from .left_out import leave_out, not_forgotten
 from .lock import lock_dataset
+from .missing import Missing, check_all
+from .outcomes import is_done
 from .plan import PlanFile, list_inputs, probe_fingerprint, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
+from .shard_layout import ShardLayout
 from .spans import place_spans
+from .superseded import remove_commits, take_back
 from .supervise import Limits, Supervisor
 from .units import Item, Phase, Unit, UnitSize, encode_size, score_size
 
@@ -73,6 +76,10 @@ class Outcome:
     """Units that were really done; 0 when everything was there."""
     finalized: bool
     """Whether the dataset's tables are those of this request; False for one shard of several."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Paths of inputs that the same command tries again, and why they or parts of them are missing."""
+    set_aside: frozenset[str] = frozenset()
+    """Paths of inputs of which something stands in quarantine."""
 
 
 class Build:
@@ -124,11 +131,25 @@ class Build:
         checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
         stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), size=score_size(config))
+        missing = Missing()
+        missing.add(there, probed)
+        missing.add(stretches, scored)
         clips = self._select(read_scores(scored, self._dataset, stretches))
         kept = encode_items(clips, stretches, config)
-        encoded = self._phase("encode", kept, config.encode_fingerprint(), size=encode_size(config))
+        layout = ShardLayout(self._dataset, request.shard, config.encode_fingerprint())
+        encoded = self._encode(layout, kept, [item["path"] for item in inputs], missing)
+        missing.add(kept, encoded)
+        gone = encoded.drop_superseded({item["id"] for item in kept}, is_all=self._is_whole)
+        outcome = Outcome(
+            num_units=self._num_units,
+            finalized=request.shard is None,
+            waiting=missing.waiting,
+            set_aside=frozenset(missing.set_aside),
+        )
+        take_back(self._dataset, "probe", {item["id"] for item in there if item["path"] in missing.changed})
         if request.shard is not None:
-            return Outcome(num_units=self._num_units, finalized=False)
+            self._settle(layout, gone, missing)
+            return outcome
         result = Result(
             source=request.source.name,
             preset=request.preset,
@@ -143,7 +164,20 @@ class Build:
             items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
-        return Outcome(num_units=self._num_units, finalized=self._finalize(result))
+        finalize(self._dataset, result)
+        self._settle(layout, gone, missing)
+        return outcome
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether this run sees all inputs, so that what it does not want nobody wants."""
+        request = self._request
+        return request.shard is None and request.limit is None and request.only is None
+
+    def _settle(self, layout: ShardLayout, gone: Sequence[Commit], missing: Missing) -> None:
+        """Remove the shards that were laid out anew, which until now the tables named, and end the rounds."""
+        remove_commits(self._dataset, gone)
+        layout.close([*missing.waiting, *missing.set_aside])
 
     def _list(self) -> list[Item]:
         request = self._request
@@ -160,17 +194,32 @@ class Build:
             self._do(units)
         if units:
             ledger = Ledger(self._dataset, phase, fingerprint)
-        missing = [item["path"] for item in items if item["id"] not in ledger.receipts]
-        if missing:
-            raise DatasetError(f"{phase}: {len(missing)} items have no receipt ({missing[0]}, ...); report this")
+        gone = ledger.drop_superseded({item["id"] for item in items}, is_all=self._is_whole)
+        remove_commits(self._dataset, gone)
+        check_all(phase, items, ledger)
         return ledger
 
-    def _do(self, units: Sequence[Unit]) -> None:
+    def _encode(self, layout: ShardLayout, items: Sequence[Item], paths: Sequence[str], missing: Missing) -> Ledger:
+        """Encode the kept clips, and lay together what crashes tore apart, until each unit lies in one shard."""
+        waiting = [*missing.waiting, *missing.set_aside]
+        passes = layout.passes(layout.units(items, paths, waiting, size=encode_size(self._config)))
+        todo = next(passes)
+        num_done = len(items) - sum(len(unit.items) for unit in todo)
+        done_s = sum(item["seconds"] for item in items) - sum(unit.seconds for unit in todo)
+        with self._display.phase("encode", items, num_done, done_s):
+            self._do(todo)
+        for torn in passes:
+            self._do(torn, silently=True)
+        check_all("encode", items, layout.ledger)
+        return layout.ledger
+
+    def _do(self, units: Sequence[Unit], *, silently: bool = False) -> None:
         if units:
             self._num_units += len(units)
+            finished = (lambda unit, done: None) if silently else self._display.advance
+            waiting = (lambda oldest_s: None) if silently else self._display.wait
             limits = Limits(recycle_mb=RECYCLE_MB)
-            display = {"finished": self._display.advance, "waiting": self._display.wait}
-            Supervisor(self._workers(), self._dataset, limits=limits, **display).run(units)
+            Supervisor(self._workers(), self._dataset, limits=limits, finished=finished, waiting=waiting).run(units)
 
     def _workers(self) -> Pool:
         if self._pool is None:
@@ -188,41 +237,6 @@ class Build:
         for name in verdicts.column_names:
             scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
         return scores
-
-    def _finalize(self, result: Result) -> bool:
-        """Write the tables unless those on disk were made of the very same things."""
-        config = settings.to_table(result.config)
-        config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
-        made_by = [result.config.score_fingerprint(), result.config.encode_fingerprint()]
-        stretches = [item["id"] for item in result.stretches]
-        receipts = [
-            # By content, not by item: those know the time of change, which a copy of the same folder has not.
-            [(result.probed[item["id"]].get("video_id"), [item[name] for name in SAID]) for item in result.inputs],
-            [outcome for _, outcome in outcomes(result.probed, [item["id"] for item in result.inputs])],
-            outcomes(result.scored.receipts, stretches),
-            outcomes(result.encoded.receipts, list(result.items.values())),
-        ]
-        key = digest("dataset", config, made_by, result.selection, result.source, receipts)
-        index = self._dataset / "dataset.json"
-        if not index.is_file() or not tables_are_whole(self._dataset) or read_json(index)["key"] != key:
-            write_dataset(self._dataset, result, key)
-        return True
-
-
-def outcomes(receipts: Mapping[str, Mapping[str, Any]], items: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what became of each item, in their order: the part of a receipt that decides what the tables say."""
-    return [(item, receipts[item].get("outcome") or receipts[item].get("reason") or "ok") for item in items]
-
-
-SAID = ("path", "identity", "youtube_id", "official_split", "spans")
-"""What a source says of an input."""
-RETRIED = ("unavailable", "codec_missing")
-"""Outcomes that another try on another day may change: a disk that is mounted, a decoder that is installed."""
-
-
-def is_done(receipt: Mapping[str, Any] | None) -> bool:
-    """Tell whether an item needs no other try."""
-    return receipt is not None and receipt.get("outcome") not in RETRIED
 
 
 def check(item: Item, receipt: dict, config: Config) -> dict:
@@ -255,7 +269,7 @@ def refuse_early(receipt: dict, config: Config) -> dict:
 
 def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> list[Item]:
     """Return the kept clips as items of the encode phase."""
-    video_of = {item["video_id"]: item["video"] for item in stretches}
+    video_of = {item["video_id"]: item for item in stretches}
     columns = [*config.audio.columns.values(), *(FRAME_COLUMNS[name] for name in ("pcm", "crop", "landmarks"))]
     frame_bytes = config.latents.frame_bytes + sum(column.width for column in columns)
     names = ["clip_id", "video_id", "path", "start_frame", "num_frames", "scores_file", "scores_row"]
@@ -268,7 +282,9 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
                 "id": encode_id(row["clip_id"], lead),
                 "clip_id": row["clip_id"],
                 "path": row["path"],
-                "video": video_of[row["video_id"]],
+                "video_id": row["video_id"],
+                "video": video_of[row["video_id"]]["video"],
+                "facts": video_of[row["video_id"]]["facts"],
                 "start_frame": row["start_frame"],
                 "scores": row["scores_file"],
                 "row": row["scores_row"],

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..report.funnel import as_table
 from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
-from .build import Build, Request
+from .build import Build, Outcome, Request
 from .ledger import total_costs
 from .plan import list_inputs
 from .progress import Display
@@ -170,6 +170,8 @@ def build(request: Request, console: Console) -> dict[str, Any]:
         note = "limits saved by `hs-data select` apply; `hs-data select --reset` forgets them"
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     outcome = Build(request, Display(console)).run()
+    for warning in _missing(outcome):
+        console.print(f"WARNING: {warning}", highlight=False, soft_wrap=True, markup=False)
     if not outcome.finalized:
         console.print("this part is done; when all are, run the same command once without --shard", highlight=False)
         return {"units": outcome.num_units, "finalized": False}
@@ -185,6 +187,20 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     _judge(dataset.index["counts"], report.stages, request.config)
     facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts}
     return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
+
+
+def _missing(outcome: Outcome) -> Iterator[str]:
+    """Say which inputs are not wholly in the dataset though another run may bring them in."""
+    if outcome.waiting:
+        counts = Counter(outcome.waiting.values()).most_common()
+        reasons = ", ".join(f"{reason} {number}" for reason, number in counts) + f"; first {min(outcome.waiting)}"
+        what = f"{len(outcome.waiting)} inputs could not be read, or not wholly ({reasons})"
+        yield f"{what}; the same command tries them again"
+    if outcome.set_aside:
+        what = (
+            f"{len(outcome.set_aside)} inputs are set aside after a crash or a stall (first {min(outcome.set_aside)})"
+        )
+        yield f"{what}; remove their files in work/quarantine to try them again"
 
 
 def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> None:

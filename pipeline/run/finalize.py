@@ -14,15 +14,17 @@ import pyarrow.parquet as pq
 
 from ...manifests import settings
 from ...manifests.errors import DatasetError
-from ...manifests.index import CLIPS, VIDEOS, replace_tables
+from ...manifests.index import CLIPS, INDEX, VIDEOS, replace_tables, tables_are_whole
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from ...manifests.selections import count_clips
+from ...manifests.storage import digest, read_json
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
 from .clip_table import TABLE_ROW_GROUP, Places, write_clips
 from .ledger import Ledger
+from .outcomes import outcome_of
 from .units import Item
 
 Row = dict[str, Any]
@@ -48,6 +50,34 @@ class Result:
     items: Mapping[str, str]
     """Clip id to the id of its item in the encode phase, for the kept clips."""
     encoded: Ledger
+
+
+SAID = ("path", "identity", "youtube_id", "official_split", "spans")
+"""What a source says of an input."""
+
+
+def finalize(dataset: Path, result: Result) -> None:
+    """Write the tables unless those on disk were made of the very same things."""
+    key = key_of(result)
+    index = dataset / INDEX
+    if not index.is_file() or not tables_are_whole(dataset) or read_json(index)["key"] != key:
+        write_dataset(dataset, result, key)
+
+
+def key_of(result: Result) -> str:
+    """Return the identity of what the tables say."""
+    config = settings.to_table(result.config)
+    config.pop("models")  # where weights lie does not change what they make; which they are is in the fingerprints
+    made_by = [result.config.score_fingerprint(), result.config.encode_fingerprint()]
+    receipts = [
+        # By content, not by item: those know the time of change, which a copy of the same folder has not.
+        [(result.probed[item["id"]].get("video_id"), [item[name] for name in SAID]) for item in result.inputs],
+        [outcome_of(result.probed[item["id"]]) for item in result.inputs],
+        [(item["id"], outcome_of(result.scored.receipts[item["id"]])) for item in result.stretches],
+        [(item, outcome_of(result.encoded.receipts[item])) for item in result.items.values()],
+        [file["path"] for file in result.encoded.files(stored_items(result.clips, result.items))],
+    ]
+    return digest("dataset", config, made_by, result.selection, result.source, receipts)
 
 
 def write_dataset(dataset: Path, result: Result, key: str) -> None:
@@ -77,10 +107,9 @@ def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> p
     places: dict[str, list[int]] = {name: [] for name in _JOINED}
     values: dict[str, list[Any]] = {name: [] for name in _JOINED}
     kept = pc.call_function("equal", [clips["verdict"], "kept"]).to_pylist()
-    for place, (clip_id, is_kept) in enumerate(zip(clips["clip_id"].to_pylist(), kept, strict=True)):
-        item = items.get(clip_id, f"{clip_id}+0")
+    for place, (item, is_kept) in enumerate(zip(stored_items(clips, items), kept, strict=True)):
         receipt = encoded.receipts.get(item)
-        if receipt is not None and (is_kept or not receipt.get("reason")):
+        if receipt is not None and (is_kept or outcome_of(receipt) == "ok"):
             for name, value in _joined(item, receipt, encoded).items():
                 places[name].append(place)
                 values[name].append(value)
@@ -104,15 +133,20 @@ def _with_values(
     return pa.concat_arrays([before, pa.array(values, kind)]).take(pa.array(where))
 
 
+def stored_items(clips: pa.Table, items: Mapping[str, str]) -> list[str]:
+    """Return for each clip the item of the encode phase that its place is taken from."""
+    return [items.get(clip_id, f"{clip_id}+0") for clip_id in clips["clip_id"].to_pylist()]
+
+
 _MEASURED = ("audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db", "detail")
 _JOINED = ("verdict", "reason", "value", "threshold", "failures", *_MEASURED, "shard", "row_group")
 
 
 def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
     found: Row = {name: receipt.get(name) for name in _MEASURED}
-    if receipt.get("reason"):
-        failure = {name: receipt.get(name) for name in ("reason", "value", "threshold")}
-        verdict = "error" if receipt["reason"] == "internal_error" else "dropped"
+    if (reason := outcome_of(receipt)) != "ok":
+        failure = {"reason": reason, "value": receipt.get("value"), "threshold": receipt.get("threshold")}
+        verdict = "error" if reason == "internal_error" else "dropped"
         return {**found, **failure, "verdict": verdict, "failures": [failure]}
     file = encoded.file_of(item)
     assert file is not None  # a receipt without a reason has rows

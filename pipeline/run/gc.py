@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...manifests.commits import Commit, CommitLog
+from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import DatasetError
 from ...manifests.index import INDEX, read_index
 from ...manifests.storage import read_json
 from ..report.page import write_report
-from .ledger import is_whole, total_costs
+from .ledger import total_costs
 from .stale import named_files, stale_previews, temporary_files, unnamed_files
 
 ABANDONED_H = 24.0
@@ -61,7 +61,7 @@ def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:
     """Yield each file that can go; commits before the data they name, so that a kill leaves no commit without data."""
     stale = list(_stale_commits(root))
     for commit in stale:
-        yield Waste(path=_commit_path(root, commit), why=COMMITS)
+        yield Waste(path=CommitLog(root).path_of(commit), why=COMMITS)
     for path in (root / "work" / "quarantine").glob("*/*.json"):
         if path.parent.name != "probe" and read_json(path)["fingerprint"] not in needed_fingerprints(root):
             yield Waste(path=path, why="quarantine of other settings")
@@ -97,10 +97,6 @@ def _stale_commits(root: Path) -> Iterator[Commit]:
         for commit in CommitLog(root).load(phase):
             if (is_known and commit.fingerprint not in needed) or not is_whole(root, commit):
                 yield commit
-
-
-def _commit_path(root: Path, commit: Commit) -> Path:
-    return root / "work" / "commits" / commit.phase / f"{commit.unit}.json"
 
 
 def _old(paths: Iterator[Path], min_age_h: float) -> Iterator[Path]:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...manifests.commits import Commit, CommitLog
+from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.schema import SCORE_SCHEMA, SCORES
 from .claims import face_centres
+from .outcomes import is_retried
 from .spans import annotate
 from .supervise import Quarantine
 from .units import Item, Phase
@@ -20,41 +21,76 @@ Receipt = dict[str, Any]
 
 
 class Ledger:
-    """Receipts by item, of one phase under one fingerprint."""
+    """Receipts by item, of one phase under one fingerprint.
 
-    def __init__(self, dataset: Path, phase: Phase, fingerprint: str) -> None:
-        self._dataset = dataset
+    Where several commits know of an item, a receipt that needs no other try stands before one that does; then that of
+    a `planned` unit, of the larger unit (of what is to be tried again: the smaller, which is a second try), of the
+    later generation. So the order in which attempts ended decides nothing.
+    """
+
+    def __init__(self, dataset: Path, phase: Phase, fingerprint: str, planned: Collection[str] = ()) -> None:
         self._phase: Phase = phase
-        self._commits = list(CommitLog(dataset).load(phase, fingerprint))
         self.receipts: dict[str, Receipt] = {}
+        self._commits: list[Commit] = []
         self._commit_of: dict[str, Commit] = {}
-        for commit in self._commits:
+        ranks: dict[str, tuple[bool, bool, int, int, str]] = {}
+        for commit in CommitLog(dataset).load(phase, fingerprint):
             if not is_whole(dataset, commit):
                 continue  # its file is gone or cut: what it held is made again
+            self._commits.append(commit)
             for item, receipt in commit.receipts.items():
-                self.receipts[item] = receipt
-                self._commit_of[item] = commit
+                again, size = is_retried(receipt), len(commit.receipts)
+                rank = (not again, commit.unit in planned, -size if again else size, commit.generation, commit.unit)
+                if item not in ranks or rank > ranks[item]:
+                    ranks[item], self.receipts[item], self._commit_of[item] = rank, receipt, commit
         for item, entry in Quarantine(dataset).load(phase, fingerprint).items():
-            reason = {"outcome": entry["reason"], "reason": entry["reason"], "detail": entry["detail"]}
-            self.receipts.setdefault(item, reason)
+            if item not in ranks or not ranks[item][0]:
+                self.receipts[item] = {"outcome": entry["reason"], "detail": entry["detail"], "set_aside": True}
+                self._commit_of.pop(item, None)
+
+    def commit_of(self, item: str) -> Commit | None:
+        """Return the commit that an item's receipt is taken from."""
+        return self._commit_of.get(item)
 
     def file_of(self, item: str) -> dict[str, Any] | None:
         """Return the file that holds an item's rows."""
         commit = self._commit_of.get(item)
         return None if commit is None else commit.file
 
+    def is_set_aside(self, item: str) -> bool:
+        """Tell whether an item stands in quarantine, where it stays until somebody takes it out."""
+        return bool(self.receipts.get(item, {}).get("set_aside"))
+
+    def drop_superseded(self, wanted: Collection[str], *, is_all: bool) -> list[Commit]:
+        """Return the commits of which nothing is needed any more, and forget them.
+
+        A commit goes when others hold all its items. Of a shard that was laid out anew that is enough for those that
+        are wanted: what a clip that nobody wants had in it is encoded again if it is ever wanted.
+
+        Args:
+            wanted: items of this run.
+            is_all: whether these are all there are; what is to be tried again of others then says nothing. A part of
+                a job array leaves the commits of other parts alone.
+        """
+        wanted, gone = set(wanted), []
+        for commit in self._commits:
+            here = [item for item in commit.receipts if self._commit_of.get(item) is commit]
+            if is_all:
+                moved = self._phase == "encode" and len(here) < len(commit.receipts) and not wanted.intersection(here)
+                is_gone = moved or all(item not in wanted and is_retried(commit.receipts[item]) for item in here)
+            else:
+                is_gone = not here and not wanted.isdisjoint(commit.receipts)
+            if is_gone:
+                gone.append(commit)
+                for item in here:
+                    del self.receipts[item], self._commit_of[item]
+        self._commits = [commit for commit in self._commits if commit not in gone]
+        return gone
+
     def files(self, items: Sequence[str]) -> list[dict[str, Any]]:
         """Return the files that hold rows of these items, each once, by path."""
         found = {file["path"]: file for item in items if (file := self.file_of(item)) is not None}
         return [found[path] for path in sorted(found)]
-
-
-def is_whole(dataset: Path, commit: Commit) -> bool:
-    """Tell whether the file of a commit is there with the size it had."""
-    if commit.file is None:
-        return True
-    path = dataset / commit.file["path"]
-    return path.is_file() and path.stat().st_size == commit.file["bytes"]
 
 
 def total_costs(dataset: Path) -> dict[str, float]:

@@ -12,8 +12,8 @@ from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
-from ..media import image_folder
 from ..media.limits import MediaLimits, special_kind
+from ..media.source_file import FileFacts, facts_of
 from .boxes import annotated_faces, key_of
 from .spans import frame_at, merge, pack_span, stretch_id
 from .units import Item, Phase, Unit, group
@@ -79,7 +79,9 @@ def _part_of(path: str, num_parts: int) -> int:
 
 
 def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
-    size, changed, kind = (0, 0, None) if video.reason else _facts(root / video.path)
+    facts = FileFacts(size_bytes=0, changed_ns=0) if video.reason else _facts(root / video.path)
+    size, changed = facts.size_bytes, facts.changed_ns
+    kind = None if video.reason else _special_kind(root / video.path)
     refused = {"outcome": video.reason, "detail": video.detail} if video.reason else None
     if kind:
         refused = {"outcome": "not_media", "detail": f"{kind} is no file"}
@@ -87,6 +89,7 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
         "id": digest("input", video.path, size, changed, *([video.detail] if video.reason else []))[:20],
         "path": video.path,
         "size_bytes": size,
+        "changed_ns": changed,
         "identity": video.identity,
         "youtube_id": video.youtube_id,
         "official_split": video.split,
@@ -99,15 +102,19 @@ def _input_item(root: Path, video: SourceVideo, source: str) -> Item:
     }
 
 
-def _facts(path: Path) -> tuple[int, int, str | None]:
-    """Return bytes, last change, ns, and what it is where that is neither file nor folder; nothing is opened."""
+def _facts(path: Path) -> FileFacts:
     try:
-        if path.is_dir():
-            return *image_folder.facts(path), None
-        facts = path.stat()
+        return facts_of(path)
     except OSError:
-        return 0, 0, None  # the probe will say `unavailable`
-    return facts.st_size, facts.st_mtime_ns, special_kind(facts.st_mode)
+        return FileFacts(size_bytes=0, changed_ns=0)  # the probe will say `unavailable`
+
+
+def _special_kind(path: Path) -> str | None:
+    """Return what it is where that is neither file nor folder; nothing is opened."""
+    try:
+        return special_kind(path.stat().st_mode)
+    except OSError:
+        return None
 
 
 def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:
@@ -145,6 +152,8 @@ def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterat
                 "faces": faces,
                 "is_span": is_span,
                 "video": receipts[0]["video"],
+                # A probe of an earlier version kept no inode; size and time of change are in the input's identity.
+                "facts": receipts[0].get("facts", [source["size_bytes"], source["changed_ns"], None]),
                 "start_frame": start,
                 "end_frame": end,
                 "seconds": (end - start) / FRAME_RATE,

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from ...manifests.records import unpack
 from ...manifests.storage import digest, inside
 from ..config import Config
-from ..kept_clip import EncodeItem
+from ..kept_clip import EncodeItem, MadeClip
+from ..media.source_file import FileFacts
 from ..models import registry
 from ..score import ScoreItem
 from .boxes import unpack_face
@@ -114,6 +115,7 @@ def score_item(item: Item) -> ScoreItem:
         source=item["source"],
         identity=item["identity"],
         video=unpack(item["video"]),
+        facts=FileFacts.of_list(item["facts"]),
         start_frame=item["start_frame"],
         end_frame=item["end_frame"],
         edge="span" if item["is_span"] else "chunk",
@@ -142,7 +144,17 @@ def encode_item(item: Item, dataset: Path) -> EncodeItem:
         landmarks=numbers("landmarks", 5, 2),
         mouth_opening=opening,
         lead_frames=item["lead"],
+        video_id=item["video_id"],
+        facts=FileFacts.of_list(item["facts"]),
+        made=_made(item.get("made"), dataset),
     )
+
+
+def _made(table: dict[str, Any] | None, dataset: Path) -> MadeClip | None:
+    if table is None or table["file"] is None:
+        return None if table is None else MadeClip(receipt=table["receipt"])
+    file = table["file"]
+    return MadeClip(receipt=table["receipt"], shard=dataset / file["path"], sha256=file["sha256"])
 
 
 def _score(path: Path, row: int) -> pa.Table:

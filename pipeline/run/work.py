@@ -3,7 +3,6 @@
 import logging
 import resource
 import traceback
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...manifests import settings
-from ...manifests.commits import Commit, CommitLog
+from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.errors import DatasetError, HsDataError, MediaError
 from ...manifests.forgotten import Forgotten
 from ...manifests.records import pack
 from ...manifests.schema import SCORE_SCHEMA
 from ...manifests.shards import Shard
-from ...manifests.storage import atomic_path, sha256_file
+from ...manifests.storage import write_by_content
 from ..config import Config
 from ..costs import Costs
 from ..encode import Encoder
 from ..media import image_folder
-from ..media.limits import check_kind
+from ..media.limits import MediaLimits, check_kind
 from ..media.probe import probe
+from ..media.source_file import content_hash, facts_of
 from ..networks import Networks
 from ..score import Scorer
 from .beat import Beat
 from .left_out import FORGOTTEN
+from .outcomes import is_retried, outcome_of
 from .units import Item, Unit, encode_item, score_item
 
 logger = logging.getLogger(__name__)
@@ -98,17 +99,19 @@ class Worker:
             file=file,
             costs=spent,
         )
-        # A probe may be tried again on a file that could not be read before; its commit says what is known now.
-        self._commits.add(commit, replace=unit.phase == "probe")
+        self._commits.add(commit, stands=self._stands)
         self._beat.turn_to(None)
         outcomes: dict[str, int] = {}
         for receipt in receipts.values():
-            outcome = receipt.get("outcome") or receipt.get("reason") or "ok"
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            outcomes[outcome_of(receipt)] = outcomes.get(outcome_of(receipt), 0) + 1
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return Done(
             unit_id=unit.unit_id, seconds=unit.seconds, outcomes=outcomes, cpu_s=table, memory_mb=round(memory_mb, 1)
         )
+
+    def _stands(self, earlier: Commit) -> bool:
+        """Tell whether an earlier attempt's commit holds: its file is there, and nothing in it is to be tried again."""
+        return is_whole(self._dataset, earlier) and not any(map(is_retried, earlier.receipts.values()))
 
     def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
         forgotten, limits = Forgotten(self._dataset), self._config.decode
@@ -118,13 +121,13 @@ class Worker:
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
                     check_kind(path)
-                    if path.is_dir():
-                        video_id, video = image_folder.sha256(path), pack(image_folder.probe(path, limits))
-                        return {"video_id": video_id, "outcome": "ok", "video": video}
-                    video_id = sha256_file(path)
-                    if forgotten.holds("video_id", video_id):
-                        return {"outcome": FORGOTTEN}
-                    return {"video_id": video_id, "outcome": "ok", "video": pack(probe(path, limits=limits))}
+                    facts = facts_of(path)
+                    if (facts.size_bytes, facts.changed_ns) != (item["size_bytes"], item["changed_ns"]):
+                        return {"outcome": "source_changed", "detail": "changed since it was listed; build again"}
+                    found = self._read(path, forgotten, limits)
+                    if facts != facts_of(path):
+                        return {"outcome": "source_changed", "detail": "changed while it was probed; build again"}
+                    return {**found, "facts": facts.to_list()}
                 except MediaError as error:
                     return {"outcome": error.reason, "detail": error.detail}
                 except FileNotFoundError:
@@ -134,6 +137,17 @@ class Worker:
                     return {"outcome": "unavailable", "detail": error.strerror or str(error)}
 
         return {item["id"]: self._guarded(item, one) for item in unit.items}, None
+
+    def _read(self, path: Path, forgotten: Forgotten, limits: MediaLimits) -> dict[str, Any]:
+        """Return what a file holds; one that is not to be used is a result with a reason."""
+        try:
+            video_id = content_hash(path)
+            if forgotten.holds("video_id", video_id):
+                return {"outcome": FORGOTTEN}
+            video = image_folder.probe(path, limits) if path.is_dir() else probe(path, limits=limits)
+        except MediaError as error:
+            return {"outcome": error.reason, "detail": error.detail}
+        return {"video_id": video_id, "outcome": "ok", "video": pack(video)}
 
     def _score(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any]]:
         self._scorer = scorer = self._scorer or Scorer(self._config, self._networks)
@@ -149,9 +163,9 @@ class Worker:
 
         receipts = {item["id"]: self._guarded(item, one) for item in unit.items}
         table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
-        # A name of its own for each attempt: what an earlier one saw of a failing disk must not stand for ours.
-        path = Path("work") / "scores" / f"{unit.unit_id}-{uuid.uuid4().hex[:8]}.parquet"
-        return receipts, self._publish(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        return receipts, self._publish(
+            Path("work") / "scores", unit, lambda temporary: pq.write_table(table, temporary, compression="zstd")
+        )
 
     def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any] | None]:
         self._encoder = encoder = self._encoder or Encoder(self._config, self._networks)
@@ -163,21 +177,19 @@ class Worker:
                 encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
             )
 
-        path = Path("shards") / f"{unit.unit_id}.parquet"
         try:
-            file = self._publish(path, write)
+            file = self._publish(Path("shards"), unit, write)
         except (HsDataError, OSError, MemoryError):
             raise
         except Exception as error:
             if len(items) > 1:  # the run splits the unit and finds the clip
                 raise
             logger.exception("%s: internal error", items[0].path)
-            return {items[0].item_id: _internal_error("reason", error)}, None
-        shard = Shard(self._dataset / path)
+            return {items[0].item_id: _internal_error(error)}, None
+        shard = Shard(self._dataset / file["path"])
         if shard.num_rows != sum(i.num_frames for i in items if "row_group" in receipts[i.item_id]):
-            raise DatasetError(
-                f"{path}: holds {shard.num_rows} frames, not those of its clips; remove it and run again"
-            )
+            what = f"holds {shard.num_rows} frames, not those of its clips"
+            raise DatasetError(f"{file['path']}: {what}; remove it and run again")
         return receipts, {**file, "rows": shard.num_rows, "row_groups": shard.num_row_groups}
 
     def _guarded(self, item: Item, one: Callable[[Item], dict[str, Any]]) -> dict[str, Any]:
@@ -189,16 +201,14 @@ class Worker:
             raise
         except Exception as error:
             logger.exception("%s: internal error", item["path"])
-            return _internal_error("outcome", error)
+            return _internal_error(error)
 
-    def _publish(self, path: Path, write: Callable[[Path], None]) -> dict[str, Any]:
-        """Put a file on disk whole, over that of an attempt that was killed before it committed."""
-        whole = self._dataset / path
-        with atomic_path(whole) as temporary:
-            write(temporary)
-        return {"path": path.as_posix(), "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
+    def _publish(self, folder: Path, unit: Unit, write: Callable[[Path], None]) -> dict[str, Any]:
+        """Put a unit's file on disk whole, under a name that only equal bytes can have: the commit makes it data."""
+        path, sha256 = write_by_content(self._dataset / folder, unit.unit_id, write)
+        return {"path": (folder / path.name).as_posix(), "sha256": sha256, "bytes": path.stat().st_size}
 
 
-def _internal_error(field: str, error: Exception) -> dict[str, Any]:
+def _internal_error(error: Exception) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(error))
-    return {field: "internal_error", "detail": f"{type(error).__name__}: {error}", "traceback": trace}
+    return {"outcome": "internal_error", "detail": f"{type(error).__name__}: {error}", "traceback": trace}

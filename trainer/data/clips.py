@@ -102,9 +102,15 @@ class ClipPool:
         return self._ids[index].as_py()
 
     def frames(self, index: int) -> ClipFrames:
-        """Return the frames of a clip; safe to call from several threads."""
+        """Return the frames of a clip; safe to call from several threads.
+
+        Raises:
+            DatasetError: its shard holds another clip in its place.
+        """
         shard, row_group, num_frames = self._places[index].tolist()
-        return ClipFrames(self._open(shard), row_group, num_frames)
+        opened = self._open(shard)
+        opened.check(row_group, self.clip_id(index), num_frames)
+        return ClipFrames(opened, row_group, num_frames)
 
     def any_shard(self) -> Shard:
         """Return the shard of the first clip."""
