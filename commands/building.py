@@ -29,7 +29,7 @@ def build(
     config: Annotated[Path | None, typer.Option(metavar="F.toml", help="Settings laid over the preset's.")] = None,
     set_: SetOption = [],  # noqa: B006 - typer copies it
     executor: Annotated[Literal["ray", "local"], typer.Option(help="Where workers run; the dataset is equal.")] = "ray",
-    workers: Annotated[int, typer.Option(min=0, help="Workers; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Workers; 0: one per core, of the Ray cluster if any.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N files.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="i/n", help="Only part i of n, for job arrays.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and write nothing.")] = False,

@@ -92,6 +92,7 @@ def test_why_a_run_failed_is_told_and_not_where(random_dataset, tmp_path, monkey
         raise WorkerGroupError("Traceback ...", {0: ConfigError("run.steps: cannot be used")})
 
     monkeypatch.setattr("hs_data.trainer.ray_launch.TorchTrainer.fit", fail)
+    monkeypatch.setenv("RAY_ADDRESS", "a cluster that nobody asks")
     setup = make_setup(
         datasets=[str(random_dataset)],
         recipe="highsync-stage1",

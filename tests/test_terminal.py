@@ -68,12 +68,12 @@ def test_a_build_that_is_told_to_stop_says_one_line(
             time.sleep(0.05)
         workers = pseudo_terminal.descendants(process.pid)[:-1]
         process.send_signal(number)
-        said, told = process.communicate(timeout=60)
+        said, told = process.communicate(timeout=200)
     assert process.returncode == code, told
     lines = [line for line in told.splitlines() if not line.startswith(("INFO", "WARNING"))]
     assert lines == ["stopped; run the same command again to go on"], told
     assert said == ""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < until, f"{left} live on"
         time.sleep(0.1)

@@ -35,7 +35,8 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
         StoppedError: this process was asked to stop; the workers have saved.
         HsDataError: the run failed too often, or for a reason that would come back.
     """
-    if own and not ray.is_initialized():
+    starts = own and not ray.is_initialized()
+    if starts:
         # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
         ray.init(address="local", include_dashboard=False)
     uses_gpu = setup.config["run"]["device"] == "cuda"
@@ -55,6 +56,9 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
         failures = getattr(error, "worker_failures", {}).values()
         ours = next((failure for failure in failures if isinstance(failure, HsDataError)), None)
         raise HsDataError(str(ours) if ours else f"{setup.run}: {error}") from error
+    finally:
+        if starts:
+            ray.shutdown()
 
 
 def _fit(trainer: TorchTrainer, setup: Setup) -> None:
