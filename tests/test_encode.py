@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
 from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.shards import Shard
+from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline import latents
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.costs import Costs
 from hs_data.pipeline.crop import CropConfig
 from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.encode import Encoder
-from hs_data.pipeline.kept_clip import EncodeItem, decode_runs
+from hs_data.pipeline.kept_clip import EncodeItem, MadeClip, decode_runs
 from hs_data.pipeline.latents import SIZE, CropEncoder, LatentsConfig, Posterior, is_checked
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import Frame
@@ -422,3 +424,51 @@ def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
         [None, None, None],
     ]
     assert [row["verdict"] for row in joined] == ["kept", "kept", "dropped"]
+
+
+# --- clips that an earlier attempt made
+
+OVERLAPPING = [(0, 30), (10, 60), (20, 50), (62, 80), (310, 340)]
+
+
+def _pieces(items: list[EncodeItem], root: Path, folder: Path, taken: set[int]) -> list[EncodeItem]:
+    """Encode some clips alone, and return all with what that made of them."""
+    found = list(items)
+    for place in taken:
+        shard = folder / f"{place}.parquet"
+        receipt = _encode([items[place]], root, shard)[items[place].item_id]
+        found[place] = replace(found[place], made=MadeClip(receipt=receipt, shard=shard, sha256=sha256_file(shard)))
+    return found
+
+
+@pytest.mark.parametrize("taken", [{0}, {1}, {2, 4}, {0, 1, 3}, {1, 2}, {0, 1, 2, 3, 4}], ids=str)
+def test_clips_that_were_made_before_are_copied_to_where_they_would_be_encoded(
+    film: tuple[Path, Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: set[int]
+):
+    path, video = film
+    items = [_item(video, start, end) for start, end in OVERLAPPING]
+    whole = _encode(items, path.parent, tmp_path / "whole.parquet")
+    pieces = _pieces(items, path.parent, tmp_path, taken)
+    opened: list[str] = []
+    finish = OpenClip.finish
+    monkeypatch.setattr(
+        OpenClip, "finish", lambda clip, *more: (opened.append(clip.item.item_id), finish(clip, *more))[1]
+    )
+    receipts = _encode(pieces, path.parent, tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert {item: receipt["row_group"] for item, receipt in receipts.items()} == {
+        item: receipt["row_group"] for item, receipt in whole.items()
+    }
+    assert sorted(opened) == sorted(item.item_id for place, item in enumerate(items) if place not in taken)
+
+
+def test_a_damaged_piece_is_encoded_again_and_not_copied(film: tuple[Path, Video], tmp_path: Path):
+    path, video = film
+    items = [_item(video, start, end) for start, end in OVERLAPPING]
+    _encode(items, path.parent, tmp_path / "whole.parquet")
+    pieces = _pieces(items, path.parent, tmp_path, {0, 1})
+    content = bytearray((tmp_path / "1.parquet").read_bytes())
+    content[50_000] ^= 1
+    (tmp_path / "1.parquet").write_bytes(content)
+    _encode(pieces, path.parent, tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -16,6 +16,8 @@ from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import verify
 from hs_data.pipeline import open_clip
+from hs_data.pipeline.run import command
+from hs_data.pipeline.run.build import Outcome
 from hs_data.pipeline.run.forget import forget
 from hs_data.pipeline.run.gc import collect
 from hs_data.pipeline.run.ledger import Ledger
@@ -289,3 +291,18 @@ def test_a_copy_of_the_folder_is_the_same_content(videos: Path, whole: dict[str,
     copy = shutil.copytree(videos, tmp_path / "copy")
     assert unbroken.run(copy, output).waiting == {}
     assert unbroken.contents(output) == whole
+
+
+# --- what is said at the end
+
+
+def test_a_build_says_how_many_inputs_another_run_may_bring_in():
+    assert list(command._missing(Outcome(num_units=3, finalized=True))) == []
+    waiting = {"z.mp4": "unavailable", "b.mp4": "codec_missing", "c.mp4": "unavailable"}
+    outcome = Outcome(num_units=3, finalized=True, waiting=waiting, set_aside=frozenset({"y.mp4", "x.mp4"}))
+    assert list(command._missing(outcome)) == [
+        "3 inputs could not be read, or not wholly (unavailable 2, codec_missing 1; first b.mp4); "
+        "the same command tries them again",
+        "2 inputs are set aside after a crash or a stall (first x.mp4); "
+        "remove their files in work/quarantine to try them again",
+    ]

@@ -246,7 +246,8 @@ SAYS_NOTHING = {"identity": None, "youtube_id": None, "official_split": None}
 
 
 def _input(name: str, **values) -> Item:
-    return {"id": f"i-{name}", "path": f"{name}.mp4", "source": "folder", **SAYS_NOTHING, **values}
+    facts = {"size_bytes": 10, "changed_ns": 20}
+    return {"id": f"i-{name}", "path": f"{name}.mp4", "source": "folder", **facts, **SAYS_NOTHING, **values}
 
 
 def _probed(video_id: str, num_frames: int = 250, **values) -> dict[str, Any]:

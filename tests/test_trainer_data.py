@@ -488,3 +488,15 @@ def test_a_bucket_needs_a_folder_for_its_copy_and_a_folder_none(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.staging"):
         stage("s3://bucket/d", "")
     assert stage(str(tmp_path), "") == tmp_path
+
+
+def test_a_shard_that_holds_other_clips_is_refused_and_not_trained_on(tmp_path: Path):
+    """Two shards change places: the same row groups and lengths, other clips."""
+    made.write_dataset(tmp_path / "d", [8] * 4, columns=SMALL, contract=CONTRACT, clips_per_shard=2)
+    shards = tmp_path / "d" / "shards"
+    (shards / "00000.parquet").rename(shards / "x")
+    (shards / "00001.parquet").rename(shards / "00000.parquet")
+    (shards / "x").rename(shards / "00001.parquet")
+    pool = ClipPool(tmp_path / "d", split="train")
+    with pytest.raises(DatasetError, match=r"00000\.parquet: row group 0 is not clip c0000 of 8 frames"):
+        pool.frames(0)

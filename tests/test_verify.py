@@ -15,7 +15,7 @@ from hs_data.manifests import index as index_file
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
-from hs_data.manifests.shards import ShardWriter
+from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
 
@@ -171,6 +171,31 @@ def test_swapped_row_groups_are_found(dataset: Path):
         ("clip-a0", "is not row group 1 of shards/a.parquet"),
         ("clip-a1", "is not row group 0 of shards/a.parquet"),
     ]
+
+
+def test_a_reader_gives_no_frames_of_another_clip(dataset: Path):
+    """A shard that was written anew without its first clip: every row group but the last is there, and is wrong."""
+    with ShardWriter(dataset / "shards/a.parquet", COLUMNS, {}) as writer:
+        writer.write_clip("clip-a1", _arrays(5))
+    first, second, other = open_dataset(dataset)
+    with pytest.raises(
+        DatasetError, match=r"a\.parquet: row group 0 is not clip clip-a0 of 3 frames; run `hs-data ver"
+    ):
+        first.latents()
+    with pytest.raises(DatasetError, match="row group 1 is not clip clip-a1 of 5 frames"):
+        second.read("pcm", 0, 1)
+    assert len(other.latents()) == 4
+
+
+@pytest.mark.parametrize(("clip_id", "num_frames"), [("clip-b0", 3), ("clip-b1", 4)], ids=["length", "id"])
+def test_a_row_group_is_checked_without_being_read(
+    dataset: Path, clip_id: str, num_frames: int, monkeypatch: pytest.MonkeyPatch
+):
+    shard = Shard(dataset / "shards/b.parquet")
+    monkeypatch.setattr(Shard, "clip_id", lambda shard, row_group: pytest.fail("the column was read"))
+    shard.check(0, "clip-b0", 4)
+    with pytest.raises(DatasetError, match=f"row group 0 is not clip {clip_id} of {num_frames} frames"):
+        shard.check(0, clip_id, num_frames)
 
 
 def test_a_row_group_that_is_not_there_is_found(dataset: Path):

@@ -71,7 +71,7 @@ class InlinePool:
             self._start()
         except (HsDataError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - as a worker process does
+        except Exception as error:  # noqa: BLE001 - as the main loop of a worker does
             self._events.append(Event(worker=name, unit=unit, failed=str(error)))
         return name
 

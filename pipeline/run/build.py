@@ -140,14 +140,10 @@ class Build:
         encoded = self._encode(layout, kept, [item["path"] for item in inputs], missing)
         missing.add(kept, encoded)
         gone = encoded.drop_superseded({item["id"] for item in kept}, is_all=self._is_whole)
-        outcome = Outcome(
-            num_units=self._num_units,
-            finalized=request.shard is None,
-            waiting=missing.waiting,
-            set_aside=frozenset(missing.set_aside),
-        )
+        is_part, aside = request.shard is not None, frozenset(missing.set_aside)
+        outcome = Outcome(num_units=self._num_units, finalized=not is_part, waiting=missing.waiting, set_aside=aside)
         take_back(self._dataset, "probe", {item["id"] for item in there if item["path"] in missing.changed})
-        if request.shard is not None:
+        if is_part:
             self._settle(layout, gone, missing)
             return outcome
         result = Result(

@@ -84,7 +84,8 @@ class Ledger:
                 gone.append(commit)
                 for item in here:
                     del self.receipts[item], self._commit_of[item]
-        self._commits = [commit for commit in self._commits if commit not in gone]
+        ids = {id(commit) for commit in gone}
+        self._commits = [commit for commit in self._commits if id(commit) not in ids]
         return gone
 
     def files(self, items: Sequence[str]) -> list[dict[str, Any]]:

@@ -76,13 +76,12 @@ class ShardLayout:
             waiting: those that cannot be read now.
             size: of the units of a round.
         """
-        ledger = self.ledger
-        waiting = [*waiting, *(item["path"] for item in items if ledger.is_set_aside(item["id"]))]
+        waiting = [*waiting, *(item["path"] for item in items if self.ledger.is_set_aside(item["id"]))]
         growing = [each for each in self._rounds if each.may_grow({hash_path(path) for path in waiting})]
         taken = frozenset().union(*(each.inputs for each in self._rounds))
         new = Round(plan=self._own, inputs=frozenset(map(hash_path, paths)) - taken)
-        members = self._assign(items, ledger, growing, new)
-        units = [self._again(items, unit, ledger) for unit in self._failed(items, ledger, growing)]
+        members = self._assign(items, growing, new)
+        units = self._failed(items, growing)
         for each, part in members.items():
             parts = group(part, most=size.of(part), weight=size.weight)
             cut = [Unit.of("encode", self._fingerprint, unit) for unit in parts]
@@ -120,32 +119,30 @@ class ShardLayout:
         self._rounds = [each for each in self._rounds if each.waiting]
         self._write(plans, closed)
 
-    def _assign(
-        self, items: Sequence[Item], ledger: Ledger, growing: Sequence[Round], new: Round
-    ) -> dict[Round, list[Item]]:
+    def _assign(self, items: Sequence[Item], growing: Sequence[Round], new: Round) -> dict[Round, list[Item]]:
         """Return the items of each round that is to be cut, in their order."""
         planned = {item: each for each in growing for item in each.items}
         came_from = {path: each for each in growing for path in each.inputs}
         members: dict[Round, list[Item]] = {}
         for item in items:
             found = planned.get(item["id"])
-            if found is None and item["id"] not in ledger.receipts:
+            if found is None and item["id"] not in self.ledger.receipts:
                 found = came_from.get(hash_path(item["path"]), new)
             if found is not None:
                 members.setdefault(found, []).append(item)
         return members
 
-    def _failed(self, items: Sequence[Item], ledger: Ledger, growing: Sequence[Round]) -> list[tuple[str, int]]:
+    def _failed(self, items: Sequence[Item], growing: Sequence[Round]) -> list[Unit]:
         """Return units of no round in which something is to be tried again: made before rounds were written down."""
         planned = {item for each in growing for item in each.items}
-        again = [i["id"] for i in items if i["id"] not in planned and is_retried(ledger.receipts.get(i["id"], {}))]
-        commits = [commit for item in again if (commit := ledger.commit_of(item)) is not None]
-        return list(dict.fromkeys((commit.unit, commit.generation) for commit in commits))
-
-    def _again(self, items: Sequence[Item], unit: tuple[str, int], ledger: Ledger) -> Unit:
-        held = [(item, ledger.commit_of(item["id"])) for item in items]
-        part = [item for item, commit in held if commit is not None and (commit.unit, commit.generation) == unit]
-        return Unit.of("encode", self._fingerprint, part)
+        parts: dict[int, list[Item]] = {}
+        again: set[int] = set()
+        for item in items:
+            commit = self.ledger.commit_of(item["id"])
+            if commit is not None and item["id"] not in planned:
+                parts.setdefault(id(commit), []).append(item)
+                again |= {id(commit)} if is_retried(self.ledger.receipts[item["id"]]) else set()
+        return [Unit.of("encode", self._fingerprint, part) for key, part in parts.items() if key in again]
 
     def _describe(self, unit: Unit) -> dict[str, Any]:
         return {"fingerprint": unit.fingerprint, "unit": unit.unit_id, "items": [item["id"] for item in unit.items]}
