@@ -136,6 +136,7 @@ class Build:
             items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
+        del kept, clips  # half a gigabyte where 400,000 of a million clips are kept
         return Outcome(num_units=self._num_units, finalized=self._finalize(result))
 
     def _list(self) -> list[Item]:
