@@ -210,10 +210,10 @@ def step(folder: Path, name: str) -> None:
             done = resplit(dataset, assignments=["select.val_share=0.2"], dry_run=False)["moved"]
         case "verify":
             done = len(list(verify(open_dataset(dataset))))
-    seconds = time.perf_counter() - began
+    seconds = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time()}
     # Not getrusage: what it tells begins with the memory of the process that started this one.
     [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    print(json.dumps({"step": name, "result": done, "seconds": seconds, "peak_mb": int(peak) / 1024}))
+    print(json.dumps({"step": name, "result": done, **seconds, "peak_mb": int(peak) / 1024}))
 
 
 def measure(folder: Path, steps: Sequence[str]) -> Iterator[dict]:
@@ -244,7 +244,10 @@ def main() -> None:
         found = []
         for facts in measure(folder, STEPS):
             found.append(facts)
-            print("{step:<8} {seconds:8.1f} s  peak {peak_mb:6.0f} MB  ({result})".format(**facts), flush=True)
+            print(
+                "{step:<8} {seconds:8.1f} s  CPU {cpu_s:7.1f} s  peak {peak_mb:6.0f} MB  ({result})".format(**facts),
+                flush=True,
+            )
         if not options.folder:
             shutil.rmtree(folder)
         if max(facts["peak_mb"] for facts in found) > MOST_MB:

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from hs_data.manifests import sums
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError
 from hs_data.manifests.forgotten import Forgotten, hash_name
-from hs_data.manifests.storage import sha256_file, write_bytes
+from hs_data.manifests.index import hash_tables, read_index, write_index
+from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.run import forget as forgetting
@@ -131,6 +133,7 @@ def test_the_sha256_of_a_file_names_it_too_and_its_copies_go_with_it(small_video
     copy |= {"detail": f"same content as {FIRST}", "num_clips": 0, "num_kept": 0}
     (dataset / "videos.parquet").unlink()
     pq.write_table(pa.Table.from_pylist([*rows.to_pylist(), copy], schema=rows.schema), dataset / "videos.parquet")
+    write_index(dataset, read_index(dataset) | {"tables": hash_tables(dataset)})
     wanted = needles(dataset, {FIRST}, "b/copy.mp4")
     assert forget(dataset, source=video_id, identity=None, dry_run=False)["videos"] == 2
     assert traces(dataset, wanted) == set()
@@ -184,8 +187,8 @@ def test_killed_at_any_write_it_is_finished_by_the_next_call(
     small: ModuleType, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Every rename and removal of a file is a moment to die at."""
-    pages = [f"report/{name}" for name in ("index.html", "report.json")]
-    report = lambda dataset, costs: [write_bytes(dataset.path / page, b"short") for page in pages]  # noqa: E731
+    short = dict.fromkeys(sums.SUMMED, b"short")
+    report = lambda dataset, costs: sums.write_summed(dataset.path, short)  # noqa: E731
     monkeypatch.setattr(forgetting, "write_report", report)
     whole = small.copy(small_dataset, tmp_path / "whole")
     wanted = needles(whole, {FIRST})

@@ -160,6 +160,7 @@ class Build:
             items={item["clip_id"]: item["id"] for item in kept},
             encoded=encoded,
         )
+        del kept, clips  # half a gigabyte where 400,000 of a million clips are kept
         finalize(self._dataset, result)
         self._settle(layout, gone, missing)
         return outcome

@@ -61,7 +61,7 @@ def write_clips(path: Path, clips: pa.Table, places: Places, schema: pa.Schema =
     """
     reader = _BulkyRows(places)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start in range(0, len(clips), TABLE_ROW_GROUP):
+        for start in range(0, max(1, len(clips)), TABLE_ROW_GROUP):  # of no clips an empty group, as of a whole table
             light = clips.slice(start, TABLE_ROW_GROUP).combine_chunks()
             bulky = reader.read(start, len(light))
             columns = [(bulky if field.name in BULKY else light)[field.name] for field in schema]
@@ -79,7 +79,7 @@ class _BulkyRows:
     def read(self, start: int, number: int) -> pa.Table:
         """Return the bulky columns of some clips that follow each other."""
         file, row = self._places.file[start : start + number], self._places.row[start : start + number]
-        found, order = [], []
+        found, order = [_NO_ROWS], [np.zeros(0, np.int64)]
         for one in dict.fromkeys(file.tolist()):
             mine = np.flatnonzero(file == one)
             for group, first, inside_group in self._groups(one, row[mine]):
@@ -112,6 +112,9 @@ class _BulkyRows:
             self._last = None
             self._last = (file, group), read_columns(self._file(file), group, BULKY)
         return self._last[1]
+
+
+_NO_ROWS = CLIP_SCHEMA.empty_table().select(BULKY)
 
 
 def read_columns(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:

@@ -1,6 +1,6 @@
 """The ledger: what is known of every item, read from the commit log, the quarantine and a dataset finished before."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .supervise import Quarantine
 from .units import Item, Phase
 
 Receipt = dict[str, Any]
+ROWS_AT_ONCE = 20_000
 
 
 class Ledger:
@@ -116,8 +117,7 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     for item in (item["id"] for item in items):
         if (file := ledger.file_of(item)) is not None:
             receipts.setdefault(file["path"], []).append(ledger.receipts[item])
-    tables = [_rows_of(dataset, path, receipts[path], boxed) for path in sorted(receipts)]
-    table = pa.concat_tables(tables) if tables else _with_columns(_EMPTY, "", [])
+    table = _joined(_rows_of(dataset, path, receipts[path], boxed) for path in sorted(receipts))
     wanted = _wanted(table, {item["video_id"] for item in items})
     if len(wanted) < len(table):
         table = table.take(pa.array(wanted))
@@ -126,7 +126,15 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     return table.sort_by(keys)
 
 
-_EMPTY = SCORE_SCHEMA.empty_table().select(SCORES)
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Lay small tables together; each of many small ones takes more than twice what it holds."""
+    joined, waiting = [], [_with_columns(SCORE_SCHEMA.empty_table().select(SCORES), "", [])]
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) > ROWS_AT_ONCE:
+            joined.append(pa.concat_tables(waiting).combine_chunks())
+            waiting = []
+    return pa.concat_tables([*joined, *waiting])
 
 
 def _wanted(table: pa.Table, today: set[str]) -> np.ndarray:
