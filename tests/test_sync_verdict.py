@@ -116,6 +116,7 @@ def test_no_limit_that_is_not_in_force_is_drawn_or_named(reported):
     figures = {figure["column"]: figure["limits"] for figure in facts["figures"]}
     assert [figures[name] for name in ("audio_lead_frames", "sync_confidence", "sync_spread_frames")] == [[], [], []]
     assert figures["sharpness"] == [15.0]
+    assert figures["mouth_activity"] == [], "its limit is of silent clips"
     states = {row["setting"]: row["state"] for row in facts["what_if"]}
     assert states["select.max_lead_frames"] == states["select.min_sync_confidence"] == "measured only"
     assert states["select.min_sync_speech_s"] == states["select.min_annotated"] == "not measured"

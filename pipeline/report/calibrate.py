@@ -21,7 +21,7 @@ from ..sync import SyncNetwork
 from .clip_columns import ClipColumns
 
 FILE = "calibration.json"
-JUDGED_FROM = "select.min_sync_confidence"
+JUDGED_FROM, MOVED_FROM = "select.min_sync_confidence", "sync.min_confidence"
 COLUMNS = ["clip_id", "video_id", "path", "start_frame", "num_frames", "boxes", "mouth_opening"]
 Row = dict[str, Any]
 
@@ -73,7 +73,7 @@ def calibrate(
 def _in_force(config: Config) -> dict[str, float]:
     """Return the confidences that decide something: what is moved, and what is dropped."""
     trust = "high" if config.sync.backend == "syncnet" else "low"
-    limits = {"sync.min_confidence": config.sync.min_confidence} if config.sync.correct else {}
+    limits = {MOVED_FROM: config.sync.min_confidence} if config.sync.correct else {}
     if judges_sync(config.select, trust):
         limits[JUDGED_FROM] = config.select.min_sync_confidence
     return limits
@@ -90,7 +90,8 @@ def saved(dataset: Dataset, *, judged: bool) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     facts = read_json(path)
-    used = {name: value for name, value in facts["in_use"].items() if judged or name != JUDGED_FROM}
+    deciding = {JUDGED_FROM: judged, MOVED_FROM: dataset.index["config"]["sync"]["correct"]}
+    used = {name: value for name, value in facts["in_use"].items() if deciding[name]}
     return facts | {"in_use": used, "is_stale": facts["scores"] != dataset.index["fingerprints"].get("score")}
 
 

@@ -89,11 +89,14 @@ class WhatIf:
         return "measured only" if rule.clips == "synced" else "no such clip"
 
     def lines(self) -> dict[str, list[float]]:
-        """Return the limits in force by the column that they are drawn over."""
+        """Return the limits in force by the column that they are drawn over.
+
+        One of silent clips alone is not drawn: nearly all clips of the figure are not judged by it.
+        """
         lines: dict[str, list[float]] = {}
         for rule in RULES:
             value = self.threshold(rule)
-            if value and self.judged(rule).any():  # a limit of 0 judges nothing
+            if value and rule.clips != "silent" and self.judged(rule).any():  # a limit of 0 judges nothing
                 both = [-value, value] if rule.side == "max_either_way" else [value]
                 lines.setdefault(rule.column.split("_{")[0], []).extend(both)
         return lines
