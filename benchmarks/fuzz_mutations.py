@@ -1,9 +1,11 @@
 """Ways to damage a media file: its bytes, or its packets in a new file of the same kind."""
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -189,11 +191,17 @@ def remuxed(change: Callable[[list[av.Packet], Random], list[av.Packet]], *, ext
                     continue
 
     def whole(base: Base, chance: Random, target: Path) -> None:
-        try:
-            mutate(base, chance, target)
-        except (FFmpegError, ValueError, OverflowError, NotImplementedError, MemoryError):
-            target.touch()
-        if not target.is_file():  # the muxer took nothing
+        """Mux in a process of its own: a muxer that gets such packets may crash, as MXF's does."""
+        child = os.fork()
+        if not child:
+            try:
+                mutate(base, chance, target)
+            except (FFmpegError, ValueError, OverflowError, NotImplementedError, MemoryError):
+                target.touch()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        if not target.is_file() or not target.stat().st_size:  # the muxer took nothing
             target.write_bytes(flip_body(base.content, chance))
 
     return whole
@@ -267,14 +275,20 @@ def swap_streams(base: Base, chance: Random, target: Path) -> None:
 
 def grow_pictures(base: Base, chance: Random, target: Path) -> None:
     """Follow the file with one of another size, and in half of the cases of other streams: they appear late."""
-    later = target.with_name("later.part")
     kind = base.kind if chance.random() < 0.5 else chance.choice(fuzz_bases.KINDS[12:16])
+    target.write_bytes(base.content + large(kind, target.with_name("later.part")))
+
+
+@cache
+def large(kind: fuzz_bases.Kind, path: Path) -> bytes:
+    """Return a file with larger pictures, whose times go on where the others end; without an encoder, junk."""
     try:
-        fuzz_bases.write(later, kind, fuzz_bases.LARGE, start_s=fuzz_bases.LENGTH_S)
-        target.write_bytes(base.content + later.read_bytes())
+        fuzz_bases.write(path, kind, fuzz_bases.LARGE, start_s=fuzz_bases.LENGTH_S)
+        return path.read_bytes()
     except (FFmpegError, ValueError):
-        target.write_bytes(flip_body(base.content, chance))
-    later.unlink(missing_ok=True)
+        return bytes(9999)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 MUTATIONS: dict[str, Mutation] = {

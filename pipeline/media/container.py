@@ -32,6 +32,8 @@ MAGICS = (b"RIFF", b"\x1aE\xdf\xa3", b"FLV", b"\x00\x00\x01\xba", b"\x00\x00\x01
 """First bytes of AVI, Matroska, FLV, MPEG-PS, MPEG video, Ogg and ASF."""
 NOT_FOOTAGE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 """Cover art and preview pictures."""
+MOST_WAITS = 100
+"""Times that a demuxer may ask to be called again without giving a packet."""
 SEEK_BACK_S = (0, 2, 10, 60)
 """MPEG-TS and MPEG-PS seek by guessing byte positions and often land late; each try aims this much earlier."""
 
@@ -93,17 +95,25 @@ def demux(container: InputContainer, *streams: VideoStream | AudioStream) -> Ite
     Raises:
         MediaError: `unavailable`, the disk or network failed while reading.
     """
-    try:
-        yield from container.demux(*streams)
-    except OSError as error:
-        raise MediaError("unavailable", f"reading failed ({error.strerror})") from error
-    except FFmpegError:
-        # Damaged structure: what follows cannot be found. The packets that are missing show up in the counts.
-        return
-    except IndexError:
-        # At the end PyAV flushes streams by number; one that turned up in mid-file it knows nothing of. It comes after
-        # those that were there from the start, so they are flushed already and all their packets were read.
-        return
+    num_waits = 0
+    while num_waits < MOST_WAITS:
+        try:
+            for packet in container.demux(*streams):
+                num_waits = 0
+                yield packet
+            return
+        except BlockingIOError:
+            # MPEG-TS says "try again" where another recording begins; there is nothing to wait for in a file.
+            num_waits += 1
+        except OSError as error:
+            raise MediaError("unavailable", f"reading failed ({error.strerror})") from error
+        except FFmpegError:
+            # Damaged structure: what follows cannot be found. The packets that are missing show up in the counts.
+            return
+        except IndexError:
+            # At the end PyAV flushes streams by number; one that turned up in mid-file it knows nothing of. It comes
+            # after those that were there from the start: they are flushed by then, and all their packets were read.
+            return
 
 
 def decode_sound(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:

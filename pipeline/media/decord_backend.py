@@ -8,7 +8,7 @@ threads share a reader. So: one reader, times from our own look at the packets, 
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +98,30 @@ def _open(path: Path) -> decord.VideoReader:
 
 def _seek(reader: decord.VideoReader, number: int) -> int:
     """Go to source frame `number`; return the number of the frame that comes next."""
-    if number:
-        reader.seek_accurate(number)
+    with _refusing():
+        if number:
+            reader.seek_accurate(number)
     return number
 
 
 def _pull(reader: decord.VideoReader, num_skipped: int, can_skip: bool) -> np.ndarray | None:
     """Return the frame after the next `num_skipped` ones, [H, W, 3] uint8; None at the end."""
+    with _refusing():
+        try:
+            if can_skip and num_skipped:
+                reader.skip_frames(num_skipped)
+            for _ in range(0 if can_skip else num_skipped):
+                reader.next()
+            return reader.next().asnumpy()
+        except StopIteration:
+            return None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what decord raises while it decodes into a reason; its worker thread fails at any later call."""
     try:
-        if can_skip and num_skipped:
-            reader.skip_frames(num_skipped)
-        for _ in range(0 if can_skip else num_skipped):
-            reader.next()
-        return reader.next().asnumpy()
-    except StopIteration:
-        return None
+        yield
     except DECORDLimitReachedError as error:
         raise MediaError(
             "frame_count_mismatch", f"decord repaired more than {MAX_REPAIRED:.0%} of the frames"

@@ -205,7 +205,7 @@ def test_cover_art_is_not_footage(tmp_path):
 def test_a_jump_in_time_is_damage(tmp_path, draw):
     times_s = [Fraction(number, 25) + (3600 if number > 20 else 0) for number in range(40)]
     draw(tmp_path / "jump.mkv", "libx264", times_s=times_s)
-    assert reason_of(tmp_path / "jump.mkv") == "decode_error"
+    assert reason_of(tmp_path / "jump.mkv") == "implausible_duration"
 
 
 def test_video_is_a_value(tmp_path, draw):
