@@ -29,7 +29,7 @@ def _words(*words: str | Path) -> list[str]:
 def test_a_build_ends_where_ffmpeg_plays_with_the_terminal(videos: Path, tmp_path: Path, executor: str):
     variables = pseudo_terminal.put_on_path(tmp_path / "bin", is_bold=True)
     words = _words(*BUILD, "--input", videos, "--output", tmp_path / "out", "--executor", executor)
-    ended = pseudo_terminal.run(words, timeout_s=200, variables=variables)
+    ended = pseudo_terminal.run(words, timeout_s=400, variables=variables)
     assert ended.code == 0, ended.text[-2000:]
     called = pseudo_terminal.callers(variables)
     assert len(called) >= 2, "no worker called the stand-in"
@@ -47,7 +47,7 @@ def test_training_ends_where_ffmpeg_plays_with_the_terminal(random_dataset: Path
     sets = ["run.steps=2", "run.batch_size=2", "run.device=cpu", "run.validate_every=0"]
     words = _words("train", random_dataset, "--recipe", "highsync-stage1", "--size", "tiny", "-o", tmp_path / "run")
     words += ["--launcher", launcher, "--nproc", "2", *(word for one in sets for word in ("--set", one))]
-    ended = pseudo_terminal.run(words, timeout_s=250, variables={**variables, "PYTHONPATH": path})
+    ended = pseudo_terminal.run(words, timeout_s=400, variables={**variables, "PYTHONPATH": path})
     assert ended.code == 0, ended.text[-2000:]
     called = pseudo_terminal.callers(variables)
     called.pop(ended.pid)  # the command itself, before its first line

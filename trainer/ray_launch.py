@@ -38,7 +38,8 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
     starts = own and not ray.is_initialized()
     if starts:
         # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
-        ray.init(address="local", include_dashboard=False)
+        # With its dashboard, on the loopback too: Ray Train looks up its own actors there.
+        ray.init(address="local")
     uses_gpu = setup.config["run"]["device"] == "cuda"
     trainer = TorchTrainer(
         _work,
