@@ -80,11 +80,14 @@ def during(phase: str, *paths: Path, how: str = "gone"):
     return around
 
 
-CASES = [*((lost, phase, "gone") for lost in unbroken.NAMES for phase in PHASES)]
-CASES += [("b.mp4", phase, "a folder") for phase in PHASES]
+CASES = [("two.mp4", phase, "gone") for phase in PHASES] + [("b.mp4", "encode", "a folder")]
+MORE = [(lost, phase, "gone") for lost in ("a.mp4", "b.mp4") for phase in PHASES]
+MORE += [("b.mp4", phase, "a folder") for phase in ("probe", "score")]
 
 
-@pytest.mark.parametrize(("lost", "phase", "how"), CASES)
+@pytest.mark.parametrize(
+    ("lost", "phase", "how"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
 def test_after_an_outage_the_same_command_gives_the_bytes_of_an_unbroken_build(
     videos: Path, whole: dict[str, str], tmp_path: Path, lost: str, phase: str, how: str
 ):
