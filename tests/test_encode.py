@@ -316,7 +316,8 @@ def test_a_shard_holds_what_the_settings_ask_for_and_says_so(film: tuple[Path, V
 def test_the_size_of_a_batch_changes_nothing(film: tuple[Path, Video], tmp_path: Path, batch: int):
     config = Config(latents=LatentsConfig(masked=True, batch=batch, check_every=0))
     receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet", config)
-    assert set(receipts["clip-0-20+0"]) == {"row_group", "audio_shift_samples", "residual_lead_ms", "num_decoded"}
+    names = {"outcome", "row_group", "audio_shift_samples", "residual_lead_ms", "num_decoded"}
+    assert set(receipts["clip-0-20+0"]) == names
     _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "t.parquet", Config())
     one, other = Shard(tmp_path / "s.parquet"), Shard(tmp_path / "t.parquet")
     np.testing.assert_array_equal(one.read(0, "latent"), other.read(0, "latent"))

@@ -176,7 +176,7 @@ def test_swapped_row_groups_are_found(dataset: Path):
 def test_a_reader_gives_no_frames_of_another_clip(dataset: Path):
     """A shard that was written anew without its first clip: every row group but the last is there, and is wrong."""
     with ShardWriter(dataset / "shards/a.parquet", COLUMNS, {}) as writer:
-        writer.write_clip("clip-a1", _arrays(5))
+        writer.write_clip("clip-a1", _arrays(5, COLUMNS))
     first, second, other = open_dataset(dataset)
     with pytest.raises(
         DatasetError, match=r"a\.parquet: row group 0 is not clip clip-a0 of 3 frames; run `hs-data ver"
