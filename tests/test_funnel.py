@@ -228,13 +228,13 @@ def losses_of(table: list[Row], reason: str) -> list[tuple[str, int]]:
 @pytest.mark.media
 @pytest.mark.slow
 def test_a_build_of_real_spans_adds_up(tmp_path, media, weights):
-    """A file of VFHQ's layout of which half a second of ten is annotated, and a clip as published."""
+    """A file in the layout of VFHQ, not all of which is annotated."""
     source = tmp_path / "in"
     (source / "raw").mkdir(parents=True)
     (source / "meta_info").mkdir()
     shutil.copy(media / "derived__dev_fps29.97.mp4", source / "raw" / "-_raOc3-IRs.mp4")
     note = "Video ID: x\nH: 512\nW: 512\nFPS: 29.97\n\nFRAME INDEX X0 Y0 W H\n\nCROP: 50 50 400 400\n"
-    (source / "meta_info" / "Clip+-_raOc3-IRs+P0+C0+F20-110.txt").write_text(note)
+    (source / "meta_info" / "Clip+-_raOc3-IRs+P0+C0+F20-130.txt").write_text(note)
     words = ["build", "--source", "vfhq", "--input", str(source), "--output", str(tmp_path / "out"), "--json"]
     words += ["--preset", "cpu", "--set", f"models.dir={weights}", "--executor", "local", "--workers", "1"]
     done = subprocess.run([sys.executable, "-m", "hs_data.cli", *words], capture_output=True, text=True, check=True)
