@@ -72,8 +72,8 @@ def main() -> None:
 
 def _refuse(error: Exception) -> NoReturn:
     """End as wrong words on the command line do; no words at all get the help."""
-    message = str(usage.as_ours(error))
-    if isinstance(error, typer.Abort) or "NoArgsIsHelp" in type(error).__name__:
+    message = usage.explain(error)  # where there are no words, this prints the help
+    if "NoArgsIsHelp" in type(error).__name__:
         sys.exit(2)
     _fail(message, 2)
 

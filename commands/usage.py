@@ -1,14 +1,9 @@
 """Wrong words on the command line, told in one line: what, where, what to do."""
 
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ..manifests.errors import ConfigError
-
+from typing import Any
 
 CHOICES = re.compile(r"is not one of (.*?)\.?$")
-
 LIMITS = {
     "ge": "give {:g} or more",
     "le": "give {:g} or less",
@@ -23,15 +18,13 @@ def is_usage_error(error: BaseException) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def as_ours(error: Any) -> "ConfigError":  # noqa: ANN401 - of a class that has no public name
-    """Return the error that says in our words what the parser found; its own may be those of pydantic."""
-    from ..manifests.errors import ConfigError  # noqa: PLC0415
-
+def explain(error: Any) -> str:  # noqa: ANN401 - of a class that has no public name
+    """Say in our words what the parser found; its own may be those of pydantic."""
     message = _message(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "hs-data"
     end = " " if message.endswith("?") else "; "
-    return ConfigError(f"{message}{end}see  {command} --help")
+    return f"{message}{end}see  {command} --help"
 
 
 def _message(error: Any) -> str:  # noqa: ANN401
