@@ -70,7 +70,8 @@ class Display:
 
     def _log(self, step: int) -> None:
         self._logged = time.monotonic()
-        logger.info("step %d of %d: %s", step, self._steps, ", ".join(filter(None, [*self._told, self._left])))
+        told = ", ".join(filter(None, [*self._told, self._left]))
+        logger.info("step %d of %d%s", step, self._steps, f": {told}" if told else "")
 
 
 def as_duration(seconds: float) -> str:
