@@ -214,7 +214,7 @@ class Build:
         if units:
             self._num_units += len(units)
             finished = (lambda unit, done: None) if silently else self._display.advance
-            waiting = (lambda oldest_s: None) if silently else self._display.wait
+            waiting = (lambda oldest_s, begun: None) if silently else self._display.wait
             limits = Limits(recycle_mb=RECYCLE_MB)
             Supervisor(self._workers(), self._dataset, limits=limits, finished=finished, waiting=waiting).run(units)
 
