@@ -257,8 +257,8 @@ def test_every_setting_of_a_build_is_documented_under_its_field():
     undocumented = []
     for name, cls in sections.items():
         documented: dict[str, str | None] = {}
-        for base in filter(dataclasses.is_dataclass, cls.__mro__):
-            documented |= _documented_fields(base)
+        for base in cls.__mro__:
+            documented |= _documented_fields(base) if "__dataclass_fields__" in vars(base) else {}
         for field in dataclasses.fields(cls):
             text = documented[field.name]
             if not text or not text[0].isascii() or not text.rstrip().endswith((".", ")", "]")):
