@@ -7,7 +7,8 @@ from pathlib import Path
 from .storage import sha256_file, write_bytes
 
 FILE = "SHA256SUMS"
-CARD, PAGE, FACTS = SUMMED = ("README.md", "report/index.html", "report/report.json")
+CARD, PAGE, FACTS = "README.md", "report/index.html", "report/report.json"
+SUMMED: tuple[str, ...] = (CARD, PAGE, FACTS)
 
 
 def write_summed(folder: Path, contents: Mapping[str, bytes]) -> None:
