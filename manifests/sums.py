@@ -7,7 +7,8 @@ from pathlib import Path
 from .storage import sha256_file, write_bytes
 
 FILE = "SHA256SUMS"
-CARD, PAGE, FACTS = SUMMED = ("README.md", "report/index.html", "report/report.json")
+CARD, PAGE, FACTS = "README.md", "report/index.html", "report/report.json"
+SUMMED: tuple[str, ...] = (CARD, PAGE, FACTS)
 
 
 def write_summed(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -32,7 +33,8 @@ def changed(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the files that are not as they were written, and what is wrong with each; nothing where no sums are."""
     if not (folder / FILE).is_file():
         return
-    for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
+    *lines, end = (folder / FILE).read_bytes().decode(errors="replace").split("\n")
+    for line in [*lines, *([end] if end else [])]:
         sha256, _, name = line.partition("  ")
         if name not in SUMMED:  # which also keeps us from reading what lies elsewhere
             yield FILE, f"holds a line that hs-data did not write ({line[:80]!r})"

@@ -12,6 +12,7 @@ from ...manifests import selections
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import KINDS, Forgotten, hash_name
+from ...manifests.index import require_unaltered
 from ..report.page import write_report
 from .ledger import total_costs
 from .scrub import look_up, require_sources, scrub, shards_of
@@ -40,6 +41,7 @@ def forget(root: Path, *, source: str | None, identity: str | None, dry_run: boo
     if source is not None and identity is not None:
         raise ConfigError("forget: --source and --identity name two things; give one at a time")
     dataset, forgotten = open_dataset(root), Forgotten(root)
+    require_unaltered(root)
     if source is None and identity is None:
         if forgotten.is_finished:
             raise ConfigError("forget: nothing is named; give --source ID or --identity ID")
