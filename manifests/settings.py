@@ -167,7 +167,8 @@ def _check_keys(cls: type, table: Mapping[str, typing.Any], path: str, known: li
     for key, raw in table.items():
         if key not in names:
             whole = _deepest(f"{path}{key}", raw)
-            raise ConfigError(f"{whole[:MAX_SHOWN]}: no such setting; {meant(whole, known, path, names, key)}")
+            shown_key = whole[: len(path) + MAX_SHOWN]  # the path may be that of a file
+            raise ConfigError(f"{shown_key}: no such setting; {meant(whole, known, path, names, key)}")
         if dataclasses.is_dataclass(hints[key]) and isinstance(raw, Mapping):
             _check_keys(typing.cast(type, hints[key]), raw, f"{path}{key}.", known)
 
@@ -195,7 +196,8 @@ def meant(key: str, known: Sequence[str], path: str = "", names: Sequence[str] =
     near = nearest(table or leaf, names)
     alike = nearest(leaf, dict.fromkeys(name.rpartition(".")[2] for name in known))
     elsewhere = [name for name in known if name.rpartition(".")[2] == alike]
-    found = same or ([f"{path}{near}"] if near else elsewhere)
+    table_path = path.rpartition(": ")[2]
+    found = same or ([f"{table_path}{near}"] if near else elsewhere)
     return f"did you mean {' or '.join(found)}?" if found else "docs/settings.md lists all of them"
 
 

@@ -24,7 +24,7 @@ class FacesConfig:
     min_score: Annotated[float, Range(0.01, 0.99)] = 0.6
     """Detections below this score are ignored, 0-1, each network's own scale; Haar has none. retinaface-pytorch's
     default is 0.7."""
-    min_share: Annotated[float, Range(0.001, 0.99)] = 0.05
+    min_share: Annotated[float, Range(0.0001, 0.99)] = 0.05
     """Smallest face height that is looked for, as a share of the picture's shorter side."""
 
     batch: Annotated[int, Range(1, 1024)] = 1

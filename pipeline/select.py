@@ -49,7 +49,7 @@ class SelectConfig:
     """Stretch of the clip that the audio stream does not cover."""
     min_speech_share: Annotated[float, Range(0, 1)] = 0.25
     """Share of frames with speech; less, and the clip counts as silent."""
-    silent_share: Annotated[float, Range(0, 0.99)] = 0.05
+    silent_share: Annotated[float, Range(0, 0.999)] = 0.05
     """Target share of silent clips among the kept: they teach the model to keep the mouth shut."""
     max_silent_activity: Annotated[float, Range(0, 1000)] = 0.01
     """Mouth activity of a silent clip; more, and somebody talks unheard. Talkers of the test clips: 0.02-0.05."""
@@ -67,9 +67,9 @@ class SelectConfig:
     """SyncNet's confidence from which sound and lips belong together (LatentSync's limit)."""
     max_leakage: Annotated[float, Range(0, 1)] = 0.0
     """Largest correlation between crop geometry and mouth opening. 0: not judged."""
-    val_share: Annotated[float, Range(0, 0.99)] = 0.05
+    val_share: Annotated[float, Range(0, 0.999)] = 0.05
     """Share of identities (of videos, where nobody is named) whose clips are held out as `val`."""
-    test_share: Annotated[float, Range(0, 0.99)] = 0.0
+    test_share: Annotated[float, Range(0, 0.999)] = 0.0
     """Share whose clips are held out as `test`."""
     official_splits: bool = True
     """Whether the splits that a source's authors fix come before the shares."""

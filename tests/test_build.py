@@ -234,12 +234,12 @@ PATCH = """
             raise ZeroDivisionError("planted")
         return score(self, item, *more)
 
-    def stalled_frames(path, video, slots, guard, stats):
+    def stalled_frames(path, video, slots, guard, stats, limits):
         if path.name == {stall!r}:
             with guard:
                 while True:
                     sum(range(1000))  # holds the interpreter's lock, as a stuck decoder does
-        return frames(path, video, slots, guard, stats)
+        return frames(path, video, slots, guard, stats, limits)
 
     work.Scorer.score = fatal_score
     pyav_backend.frames = stalled_frames

@@ -123,7 +123,9 @@ def test_off_it_loads_nothing():
 
 def test_absent_packages_are_named_with_the_extra(models: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"^quality\.iqa: torchmetrics and transformers not .*'hs-data\[iqa\]'$"):
+    with pytest.raises(
+        ConfigError, match=r"^quality\.iqa: torchmetrics and transformers not installed; .*'\.\[iqa\]'$"
+    ):
         require_iqa(ON, ModelsConfig(dir=str(models)))
 
 

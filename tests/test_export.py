@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         video = encode_video(pictures(num_frames), Fraction(25))
         add_sound(video, chirp(num_frames), root / name, sample_rate_hz=48_000, num_channels=1)
     config = settings.build(
-        Config, {"latents": {"jpeg_quality": 95}, "sync": {"correct": True, "max_residual_ms": 1e6}}
+        Config, {"latents": {"jpeg_quality": 95}, "sync": {"correct": True, "max_residual_ms": 10_000}}
     )
     items = [_item(root, clip_id) for clip_id in SPANS]
     receipts = Encoder(config).encode(items, root, path / "shards" / "s.parquet", Costs())

@@ -39,7 +39,7 @@ def write(path: Path, videos: list[Row], clips: list[Row]) -> list[Stage]:
         for place, row in enumerate(clips)
     ]
     pq.write_table(pa.Table.from_pylist(filled, schema=CLIP_SCHEMA), path / "clips.parquet")
-    write_json(path / "dataset.json", {"schema_version": 1})
+    write_json(path / "dataset.json", {"schema_version": 1, "shards": []})
     dataset = open_dataset(path)
     return funnel(dataset, ClipColumns(dataset))
 

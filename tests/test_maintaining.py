@@ -90,7 +90,7 @@ def test_two_parts_make_the_whole(small: ModuleType, dataset: Path, of_anna: Pat
     with pytest.raises(ConfigError, match="is a dataset already"):
         merge(out, [of_anna, of_bert])
     with pytest.raises(ConfigError, match="was merged from several"):
-        _check_output(out, tmp_path)
+        _check_output(out, tmp_path / "elsewhere")
 
 
 def test_what_several_hold_is_kept_once(dataset: Path, of_anna: Path, tmp_path: Path):
@@ -234,7 +234,7 @@ def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path,
 
 def test_other_settings_decide_on_no_split(dataset: Path):
     for word in ("select.min_face_px=3", "splits.val_share=0.1"):
-        with pytest.raises(ConfigError, match=r"choose of select\.val_share"):
+        with pytest.raises(ConfigError, match=r"choose one of select\.val_share"):
             resplit(dataset, assignments=[word], dry_run=False)
 
 

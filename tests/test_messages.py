@@ -43,7 +43,7 @@ DEMO = ("build", "--source", "demo", "-o", "x")
         ((*DEMO, "--presset", "cpu"), "--presset: no such option; did you mean --preset? see  hs-data build --help"),
         ((*DEMO, "--preset", "cup"), "--preset cup: no such preset; did you mean cpu? choose one of cpu, embedded"),
         ((*DEMO, "--set", "min_face_px=2"), "min_face_px: no such setting; did you mean select.min_face_px?"),
-        ((*DEMO, "--set", "select.val_share=2"), "select.val_share: 2.0 is out of range; give 0 to 0.99"),
+        ((*DEMO, "--set", "select.val_share=2"), "select.val_share: 2.0 is out of range; give 0 to 0.999"),
         ((*DEMO, "--set", "run.chunk_s=1e-9"), "run.chunk_s: 1e-09 is out of range; give 10 to 1,000,000"),
         ((*DEMO, "--set", "crop.policy=eye"), "crop.policy: 'eye' is not possible; did you mean eyes? choose one of"),
         (("build", "--source", "vfqh", "-o", "x"), "--source vfqh: no such source; did you mean vfhq? choose one of"),

@@ -632,7 +632,7 @@ def test_a_mirror_is_another_address_of_the_same_file(server: Server, weights: P
         ("[syncnet]\nlicence = 'MIT'", r"syncnet\.sha256: 64 hex digits"),
         (f"[syncnet]\nfilename = '../x'\nsha256 = '{'0' * 64}'", r"syncnet\.filename: the plain name"),
         (f"[syncnet]\nsha256 = '{'0' * 64}'", r"syncnet\.filename: the plain name"),
-        ("[syncnet]\nsha256 = 3", r"syncnet\.sha256: 3 is not of type str"),
+        ("[syncnet]\nsha256 = 3", r"syncnet\.sha256: 3 is not text; give text"),
         ("[syncnet]\nurl = ''", r"syncnet\.sha256: 64 hex digits"),
         ("[syncnet]", "is no table of settings"),
         ("syncnet = 3", "is no table of settings"),

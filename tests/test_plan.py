@@ -251,7 +251,7 @@ def _input(name: str, **values) -> Item:
 
 
 def _probed(video_id: str, num_frames: int = 250, **values) -> dict[str, Any]:
-    return {"outcome": "ok", "video_id": video_id, "video": pack(_video(num_frames)), **values}
+    return {"outcome": "ok", "video_id": video_id, "video": pack(_video(num_frames)), "facts": [1, 1, 1], **values}
 
 
 def test_each_content_is_scored_once_and_refused_files_not_at_all():
@@ -281,7 +281,7 @@ def test_a_stretch_says_how_long_its_decoding_may_take(decode: DecodeConfig, tim
 
 def test_a_long_file_is_scored_in_chunks():
     video = pack(_video(25 * 100, [Fraction(n) for n in range(0, 100, 2)]))
-    probed = {"i-a": {"outcome": "ok", "video_id": "v1", "video": video}}
+    probed = {"i-a": {"outcome": "ok", "video_id": "v1", "video": video, "facts": [1, 1, 1]}}
     items = score_items([_input("a")], probed, Config(run=RunConfig(chunk_s=30.0)))
     assert [(item["id"], item["seconds"], item["timeout_s"]) for item in items] == [
         ("v1-0", 30.0, 300.0),

@@ -143,9 +143,9 @@ def test_recipes_are_made_by_name_from_a_table(name):
         ("highsync", {}, "highsync-stage1"),
         ("highsync-stage1", {"nois_offset": 1}, "noise_offset"),
         ("highsync-stage2", {"reference": "own"}, "outside_window"),
-        ("highsync-stage2", {"drop_audio": 2.0}, "shares"),
-        ("highsync-stage2", {"num_frames": 0}, "1 or more"),
-        ("highsync-stage2", {"learning_rate": 0.0}, "positive"),
+        ("highsync-stage2", {"drop_audio": 2.0}, "2.0 is out of range; give 0 to 1"),
+        ("highsync-stage2", {"num_frames": 0}, "give 1 to 1,000"),
+        ("highsync-stage2", {"learning_rate": 0.0}, "0.0 is out of range"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(name, table, word):

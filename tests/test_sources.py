@@ -369,7 +369,7 @@ def test_a_span_starts_within_20_ms_of_its_time(fps: float, first: int):
 
 def _stretches(*spans: Span, video: Video | None = None, config: Config | None = None, copies: int = 1) -> list[dict]:
     settings = config or Config()
-    receipt = {"outcome": "ok", "video_id": "v", "video": pack(video or _video())}
+    receipt = {"outcome": "ok", "video_id": "v", "video": pack(video or _video()), "facts": [1, 1, 1]}
     said = {"source": "vfhq", "identity": None, "youtube_id": ID, "official_split": None}
     inputs = [{"id": f"i{n}", "path": f"{n}.mp4", **said} for n in range(copies)]
     share = -(-len(spans) // copies)
@@ -455,7 +455,8 @@ def test_clips_have_the_annotation_that_covers_them_and_a_transcript_only_if_the
         {"video_id": "v", "start_frame": start, "num_frames": num} for start, num in ((250, 120), (477, 98), (252, 240))
     ]
     blank = {"clip_id": "x", "path": "", "source": "", "start_s": 0.0, "duration_s": 0.0}
-    clips = annotate(pa.Table.from_pylist([{**blank, **row} for row in rows], schema=SCORE_SCHEMA), items)
+    table = pa.Table.from_pylist([{**blank, **row} for row in rows], schema=SCORE_SCHEMA)
+    clips = annotate(table.append_column("face_centre", pa.nulls(len(table), pa.list_(pa.float32()))), items)
     found = clips.select(["annotation", "transcript", "language", "identity", "youtube_id"]).to_pylist()
     assert [tuple(row.values()) for row in found] == [
         ("a", None, None, "Ann", ID),
@@ -580,10 +581,11 @@ def test_the_command_shows_what_is_there_and_what_is_missing(tmp_path: Path):
 
 
 def test_the_command_and_a_build_say_the_same_of_nothing(tmp_path: Path):
-    shown = _run("sources", "vfhq", "--input", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    shown = _run("sources", "vfhq", "--input", str(tmp_path / "in"))
     assert shown.returncode == 1
     assert "meta_info.zip" in shown.stdout
-    done = _run("build", "--source", "vfhq", "--input", str(tmp_path), "--output", str(tmp_path / "out"))
+    done = _run("build", "--source", "vfhq", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
     assert done.returncode == 2
     source = get_source("vfhq")
     for line in [*source.layout.strip().splitlines(), *source.obtain.strip().splitlines()]:

@@ -198,7 +198,7 @@ def test_a_process_that_was_killed_is_told_with_its_signal(random_dataset, tmp_p
 
 
 def test_a_setup_that_cannot_be_read_ends_all_processes(tmp_path):
-    with pytest.raises(HsDataError, match="process 0 of 2 ended with exit status 1"):
+    with pytest.raises(HsDataError, match=r"process [01] of 2 ended with exit status 1"):
         run_processes(tmp_path, "no JSON", 2)
 
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from ...manifests.commits import Commit
 from ...manifests.forgotten import Forgotten
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
-from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import sweep
 from ..config import Config
 from ..demo.source import make_demo
@@ -29,12 +27,11 @@ from .left_out import leave_out, not_forgotten
 from .lock import lock_dataset
 from .missing import Missing, check_all
 from .outcomes import is_done
-from .plan import PlanFile, list_inputs, probe_fingerprint, score_items
+from .plan import PlanFile, check, list_inputs, probe_fingerprint, score_items
 from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
 from .shard_layout import ShardLayout
-from .spans import place_spans
 from .superseded import remove_commits, take_back
 from .supervise import Limits, Supervisor
 from .units import Item, Phase, Unit, UnitSize, encode_size, score_size
@@ -234,34 +231,6 @@ class Build:
         for name in verdicts.column_names:
             scores = scores.append_column(verdicts.schema.field(name), verdicts[name])
         return scores
-
-
-def check(item: Item, receipt: dict, config: Config) -> dict:
-    """Return what is known of an input before anything is decoded."""
-    if item["refused"] is not None:
-        return item["refused"]
-    placed = place_spans(
-        refuse_early(receipt, config),
-        item["spans"],
-        check_boxes=config.run.check_boxes,
-        need_boxes=config.faces.backend == "annotated",
-    )
-    late = late_sound(item["source"], Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
-    return placed if late is None else {**placed, "note": "; ".join(filter(None, (placed.get("note"), late)))}
-
-
-def refuse_early(receipt: dict, config: Config) -> dict:
-    """Give a readable file that can never give a clip its reason before anything is decoded."""
-    if receipt["outcome"] != "ok":
-        return receipt
-    video = receipt["video"]
-    if video["audio_codec"] is None:
-        return {**receipt, "outcome": "no_audio_stream", "detail": "the file has no audio stream"}
-    num_frames, least = video["num_frames"], config.select.min_clip_s
-    if num_frames < least * 25:
-        detail = f"{num_frames} frames at 25 fps; a clip needs {least:g} s"
-        return {**receipt, "outcome": "too_short", "detail": detail}
-    return receipt
 
 
 def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> list[Item]:

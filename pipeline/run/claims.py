@@ -39,6 +39,8 @@ def find_claims(clips: pa.Table, annotations: Mapping[str, Sequence[Item]]) -> d
     for place, (video, track) in enumerate(zip(*(clips[name].to_pylist() for name in names), strict=True)):
         if video in boxed and track is not None:
             rows[video].append(place)
+    if not rows:
+        return {}
     found: dict[int, Claim] = {}
     clips = clips.select(["start_frame", "num_frames", "face_centre"]).combine_chunks()
     for video, places in rows.items():

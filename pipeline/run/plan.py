@@ -4,18 +4,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ...manifests.errors import SourceError
 from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
+from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config
 from ..media.limits import MediaLimits, special_kind
 from ..media.source_file import FileFacts, facts_of
 from .boxes import annotated_faces, key_of
-from .spans import frame_at, merge, pack_span, stretch_id
+from .spans import frame_at, merge, pack_span, place_spans, stretch_id
 from .units import Item, Phase, Unit, group
 
 PROBE_VERSION = 2
@@ -117,6 +119,34 @@ def _special_kind(path: Path) -> str | None:
         return None
 
 
+def check(item: Item, receipt: dict, config: Config) -> dict:
+    """Return what is known of an input before anything is decoded."""
+    if item["refused"] is not None:
+        return item["refused"]
+    placed = place_spans(
+        refuse_early(receipt, config),
+        item["spans"],
+        check_boxes=config.run.check_boxes,
+        need_boxes=config.faces.backend == "annotated",
+    )
+    late = late_sound(item["source"], Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
+    return placed if late is None else {**placed, "note": "; ".join(filter(None, (placed.get("note"), late)))}
+
+
+def refuse_early(receipt: dict, config: Config) -> dict:
+    """Give a readable file that can never give a clip its reason before anything is decoded."""
+    if receipt["outcome"] != "ok":
+        return receipt
+    video = receipt["video"]
+    if video["audio_codec"] is None:
+        return {**receipt, "outcome": "no_audio_stream", "detail": "the file has no audio stream"}
+    num_frames, least = video["num_frames"], config.select.min_clip_s
+    if num_frames < least * 25:
+        detail = f"{num_frames} frames at 25 fps; a clip needs {least:g} s"
+        return {**receipt, "outcome": "too_short", "detail": detail}
+    return receipt
+
+
 def score_items(inputs: Sequence[Item], probed: Receipts, config: Config) -> list[Item]:
     """Return the stretches to score: every readable content once, long ones in chunks.
 
@@ -152,8 +182,7 @@ def _stretches(same: Sequence[Item], probed: Receipts, config: Config) -> Iterat
                 "faces": faces,
                 "is_span": is_span,
                 "video": receipts[0]["video"],
-                # A probe of an earlier version kept no inode; size and time of change are in the input's identity.
-                "facts": receipts[0].get("facts", [source["size_bytes"], source["changed_ns"], None]),
+                "facts": receipts[0]["facts"],
                 "start_frame": start,
                 "end_frame": end,
                 "seconds": (end - start) / FRAME_RATE,

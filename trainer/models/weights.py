@@ -71,8 +71,8 @@ def _read(path: Path) -> Weights:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+    except OSError as error:
+        raise ConfigError(f"--init {path}: cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # torch lets out whatever damaged bytes lead to: KeyError, struct.error, AssertionError
         # Its own words are pages long, and advise to run what is in the file.
         raise ConfigError(
