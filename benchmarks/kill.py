@@ -1,15 +1,31 @@
-"""Kill a build (driver and workers, SIGKILL) at random moments until it is done; the dataset must be the same."""
+"""Kill builds (the driver, a worker, or all, SIGKILL) at random moments; what is resumed must be the same dataset.
+
+A round builds a few files of the demo into a new folder, is killed a few times and resumed each time, and is then run to
+its end and compared byte for byte with a build that was never stopped.
+"""
 
 import argparse
 import hashlib
+import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
-from processes import build_command, kill_all, start
+from processes import build_command, descendants, kill_all, start
+
+from hs_data.pipeline.demo.source import make_demo
+
+VIDEOS = ("talker_a.mp4", "sound_early_3.mp4", "cuts.mp4", "face_hidden.mp4", "two_people.mp4", "vfr.mp4")
+KILLS_A_ROUND = 6
+STARTUP_S = {"local": 3.0, "ray": 9.0}
+WORKERS = (b"hs_data.pipeline.run.child", b"ray::RayWorker")
 
 
 def contents(dataset: Path) -> dict[str, str]:
@@ -18,38 +34,110 @@ def contents(dataset: Path) -> dict[str, str]:
     return {p.relative_to(dataset).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
 
 
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """Return the workers of a build that run now."""
+    found = []
+    for pid in descendants(process.pid):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if any(name in words for name in WORKERS):
+            found.append(pid)
+    return found
+
+
+def phase_of(dataset: Path) -> str:
+    """Return the phase in which a build was killed, from the commits that are there."""
+    commits = dataset / "work" / "commits"
+    reached = [phase for phase in ("probe", "score", "encode") if any((commits / phase).glob("*.json"))]
+    if (dataset / "dataset.json").is_file():
+        return "finalize"
+    return reached[-1] if reached else "start"
+
+
+def kill(process: subprocess.Popen, target: str, chance: random.Random) -> bool:
+    """Kill the driver, one of its workers or everything; False where there was nothing to kill."""
+    if process.poll() is not None:
+        return False
+    if target == "all":
+        kill_all(process)
+        return True
+    pids = workers_of(process) if target == "worker" else [process.pid]
+    if not pids:
+        return False
+    os.kill(chance.choice(pids), signal.SIGKILL)
+    return True
+
+
+def one_round(words: list[str], dataset: Path, executor: str, length_s: float, chance: random.Random) -> Counter[str]:
+    """Kill and resume until a round has had its kills or the build is done; return what was killed, and when."""
+    killed: Counter[str] = Counter()
+    while sum(killed.values()) < KILLS_A_ROUND:
+        process = start(*words, "--output", str(dataset))
+        try:
+            target = chance.choice(("driver", "worker", "all"))
+            time.sleep(chance.uniform(0.3, STARTUP_S[executor] + 1.5 * length_s / KILLS_A_ROUND))
+            if not kill(process, target, chance):
+                if process.poll() is not None:
+                    break
+                continue
+            killed[f"{target}, {phase_of(dataset)}"] += 1
+            if target == "worker":  # the run goes on without it; one death is not laid at a clip's door
+                time.sleep(chance.uniform(0.3, 3.0))
+        finally:
+            if process.poll() is None:
+                kill_all(process)
+            end_orphans(executor)
+    return killed
+
+
+def end_orphans(executor: str) -> None:
+    """Wait until the workers of a dead driver are gone; those of Ray end when they notice, which takes seconds."""
+    names = WORKERS if executor == "local" else (*WORKERS, b"raylet", b"gcs_server")
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        if not any(name in words for words in map(_words, Path("/proc").glob("[0-9]*")) for name in names):
+            return
+        time.sleep(0.2)
+
+
+def _words(folder: Path) -> bytes:
+    try:
+        return (folder / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--executor", default="local")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        whole, broken = Path(folder) / "whole", Path(folder) / "broken"
-        words = ["--source", "demo", "--executor", options.executor, "--workers", "2", "--output"]
+    with tempfile.TemporaryDirectory(prefix="kill-") as name:
+        folder = Path(name)
+        make_demo(folder / "all")
+        (folder / "videos").mkdir()
+        for video in VIDEOS:
+            shutil.move(folder / "all" / video, folder / "videos")
+        words = ["--source", "folder", "--input", str(folder / "videos"), "--preset", "embedded", "--workers", "2"]
+        words += ["--set", "run.unit_s=10", "--executor", options.executor]
         began = time.monotonic()
-        subprocess.run(build_command(*words, str(whole)), check=True, capture_output=True)
-        length_s = time.monotonic() - began
-        killed = finished = 0
-        while killed < options.kills:
-            process = start(*words, str(broken))
-            # Short runs first: later ones would find everything done and end before they are killed.
-            time.sleep(chance.uniform(0.3, max(1.0, 3 * length_s / options.kills)))
-            if process.poll() is None:
-                kill_all(process)
-                killed += 1
-            else:
-                finished += 1
-                if finished > options.kills:
-                    break
-        subprocess.run(build_command(*words, str(broken)), check=True, capture_output=True)
-        same = contents(whole) == contents(broken)
-        print(f"{options.executor}: {length_s:.1f} s unbroken; killed {killed} times; same bytes: {same}")
-        if not same:
-            one, two = contents(whole), contents(broken)
-            print("differ:", sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name)))
-            sys.exit(1)
+        subprocess.run(build_command(*words, "--output", str(folder / "whole")), check=True, capture_output=True)
+        length_s, killed, num_rounds, differ = time.monotonic() - began, Counter(), 0, []
+        while sum(killed.values()) < options.kills:
+            broken = folder / f"broken{num_rounds}"
+            killed += one_round(words, broken, options.executor, length_s, chance)
+            subprocess.run(build_command(*words, "--output", str(broken)), check=True, capture_output=True)
+            one, two = contents(folder / "whole"), contents(broken)
+            differ += sorted(f"{broken.name}/{n}" for n in one.keys() | two.keys() if one.get(n) != two.get(n))
+            shutil.rmtree(broken)
+            num_rounds += 1
+    facts = {"executor": options.executor, "unbroken_s": round(length_s, 1), "rounds": num_rounds}
+    print(json.dumps({**facts, "kills": dict(sorted(killed.items())), "total": sum(killed.values()), "differ": differ}))
+    sys.exit(1 if differ else 0)
 
 
 if __name__ == "__main__":
