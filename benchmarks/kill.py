@@ -1,7 +1,7 @@
 """Kill builds (the driver, a worker, or all, SIGKILL) at random moments; what is resumed must be the same dataset.
 
-A round builds a few files of the demo into a new folder, is killed a few times and resumed each time, and is then run to
-its end and compared byte for byte with a build that was never stopped.
+A round builds a few files of the demo into a new folder, is killed a few times and resumed each time, is then run to
+its end, and compared byte for byte with a build that was never stopped.
 """
 
 import argparse
