@@ -98,3 +98,12 @@ def test_what_the_readme_promises_of_python_has_an_example():
     assert promised is not None
     tools = {"DuckDB": "duckdb", "polars": "polars", "Ray Data": "ray.data", "PyTorch": "DataLoader("}
     assert [tool for tool in re.split(", | and ", promised[1]) if tools[tool] not in page] == []
+
+
+def test_the_tests_that_reliability_names_exist():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:media/)?test_\w+\.py)(?:::(test_\w+))?", page)
+    assert len(named) > 30
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert f"def {name}(" in text or not name, f"{file}::{name}"

@@ -28,7 +28,6 @@ from ..select import RULES, SelectConfig
 from .build import Build, Request
 from .progress import Display
 
-WIDE = 1e9
 LONGEST_S = 60.0
 """A face is followed this long with one crop size; then the next clip begins."""
 SHORTEST_S = 0.2
@@ -71,9 +70,9 @@ def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, cons
 
 def open_limits(config: Config) -> Config:
     """Return the settings with every limit open, and without what only judges."""
+    allowed = settings.ranges(SelectConfig)
     wide: dict[str, Any] = {
-        rule.limit: 0 if rule.side == "min" or rule.off_at_zero else type(getattr(config.select, rule.limit))(WIDE)
-        for rule in RULES
+        rule.limit: 0 if rule.side == "min" or rule.off_at_zero else allowed[rule.limit].high for rule in RULES
     }
     select = SelectConfig(
         **{**settings.to_table(config.select), **wide, "min_speech_share": 0.0, "sync_rules": "never"}
