@@ -101,6 +101,8 @@ def _end(processes: Sequence[Process]) -> None:
     _send(processes, signal.SIGKILL)
     for process in processes:
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _check(run: Path, processes: Sequence[Process]) -> None:
