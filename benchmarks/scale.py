@@ -65,7 +65,7 @@ SPREADS = {
 class MadeUp(Build):
     """A build whose workers make everything up."""
 
-    def _do(self, units: Sequence[Unit]) -> None:
+    def _do(self, units: Sequence[Unit], *, silently: bool = False) -> None:
         log = CommitLog(self._dataset)
         for unit in units:
             receipts, file = {"probe": _probe, "score": _score, "encode": _encode}[unit.phase](unit, self._dataset)
@@ -124,8 +124,12 @@ def _probe(unit: Unit, dataset: Path) -> tuple[dict, None]:
         num_channels=1,
         num_audio_streams=1,
     )
-    facts = {"outcome": "ok", "video": pack(video)}
-    return {i["id"]: {"video_id": hashlib.sha256(i["path"].encode()).hexdigest(), **facts} for i in unit.items}, None
+    told = {"outcome": "ok", "video": pack(video)}
+    receipts = {}
+    for item in unit.items:
+        facts = {"facts": [item["size_bytes"], item["changed_ns"], None]}
+        receipts[item["id"]] = {"video_id": hashlib.sha256(item["path"].encode()).hexdigest(), **facts, **told}
+    return receipts, None
 
 
 def _score(unit: Unit, dataset: Path) -> tuple[dict, dict]:
