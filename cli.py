@@ -47,7 +47,7 @@ WITH_PROGRESS = ("build", "fetch", "train", "ablate")
 
 def main() -> None:
     """Run the command line; the console script of the package."""
-    prepare_process()
+    terminations = prepare_process()
     try:
         code = app(prog_name="hs-data", standalone_mode=False) or 0
     except HsDataError as error:
@@ -60,7 +60,7 @@ def main() -> None:
         _fail(f"{error.filename or 'files'}: {error.strerror or error}; check the path, its rights and the disk", 1)
     except SystemExit as stop:
         # While Ray starts, its own handler is in place, which ends with the number of the signal.
-        code = TERMINATED if stop.code == signal.SIGTERM else stop.code
+        code = TERMINATED if terminations or stop.code == signal.SIGTERM else stop.code
     except Exception as error:
         if not usage.is_usage_error(error):
             raise

@@ -56,19 +56,26 @@ def plain(text: str) -> str:
     return escape(text)
 
 
-def prepare_process() -> None:
+def prepare_process() -> list[int]:
     """Have no command read its input or end without tidying up.
 
     No command has anything to ask, and a program that a library starts must not find a terminal to play with. SIGTERM,
     which a scheduler sends, unwinds like Ctrl-C does.
+
+    Returns:
+        The SIGTERMs that have come, a list that grows: Ray, where it waits, raises a SystemExit of its own for ours.
     """
     from ..manifests.processes import ignore_input  # noqa: PLC0415
 
-    def stop(_number: int, _frame: object) -> None:
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
         sys.exit(TERMINATED)
 
     ignore_input()
     signal.signal(signal.SIGTERM, stop)
+    return came
 
 
 def follow(name: str) -> Callable[[], None]:

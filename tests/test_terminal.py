@@ -52,7 +52,8 @@ def test_training_ends_where_ffmpeg_plays_with_the_terminal(random_dataset: Path
     called = pseudo_terminal.callers(variables)
     called.pop(ended.pid)  # the command itself, before its first line
     assert len(called) >= 2, "no worker called the stand-in"
-    assert set(called.values()) == {"/dev/null"}
+    # Ray gives processes of its own a pipe, by which they notice its end.
+    assert {name for name in called.values() if not name.startswith("pipe:") or launcher != "ray"} == {"/dev/null"}
 
 
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])

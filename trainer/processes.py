@@ -44,17 +44,22 @@ def run_processes(run: Path, setup: str, num_processes: int) -> None:
         HsDataError: a process failed.
     """
     processes: list[Process] = []
+    theirs, ours = os.pipe()  # nobody writes to it: they notice that this process is gone by its end
     with tempfile.TemporaryDirectory(prefix="hs-data-train-") as folder:
         told = Path(folder)
         try:
             with asked_to_stop(lambda: _send(processes, signal.SIGTERM), lambda: _end(processes)) as asked:
                 port = _free_port()
-                processes += [_start(setup, told, port, rank, num_processes) for rank in range(num_processes)]
+                processes += [
+                    _start([setup, str(told), str(theirs)], port, rank, num_processes) for rank in range(num_processes)
+                ]
                 while not any(told.iterdir()) and not _are_over(processes):
                     time.sleep(POLL_S)
                 failure = _failure(told)
         finally:
             _end(processes)
+            os.close(theirs)
+            os.close(ours)
     if failure is not None:
         error = HsDataError(failure.message)
         error.exit_code = failure.exit_code
@@ -64,13 +69,14 @@ def run_processes(run: Path, setup: str, num_processes: int) -> None:
     _check(run, processes)
 
 
-def _start(setup: str, told: Path, port: int, rank: int, num_processes: int) -> Process:
+def _start(words: Sequence[str], port: int, rank: int, num_processes: int) -> Process:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
     meeting = {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": port}
     # One thread each, as torchrun has it: otherwise every process starts as many as there are cores.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, **{k: str(v) for k, v in {**place, **meeting}.items()}}
-    words = [sys.executable, "-m", "hs_data.trainer.worker", setup, str(told / f"{rank}.json")]
-    return subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - a list, no shell
+    command = [sys.executable, "-m", "hs_data.trainer.worker", *words]
+    pipe, null = int(words[-1]), subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdin=null, pass_fds=(pipe,), start_new_session=True)  # noqa: S603 - a list, no shell
 
 
 def _free_port() -> int:
@@ -101,8 +107,6 @@ def _end(processes: Sequence[Process]) -> None:
     _send(processes, signal.SIGKILL)
     for process in processes:
         process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
 
 
 def _check(run: Path, processes: Sequence[Process]) -> None:

@@ -1,4 +1,4 @@
-"""The main function of a process that `trainer/processes.py` starts: `python -m hs_data.trainer.worker SETUP TOLD`."""
+"""The main function of a process of `trainer/processes.py`: `python -m hs_data.trainer.worker SETUP TOLD PIPE`."""
 
 import logging
 import os
@@ -17,20 +17,24 @@ from .stopping import StoppedError
 
 
 def main() -> None:
-    """Train with the setup in the first argument; tell why it failed in the file that the second one names."""
-    parent = os.dup(0)  # a pipe that nobody writes to; what we start must not read it
+    """Train with the setup in the first argument; tell why it failed in the folder that the second one names.
+
+    The third one is the descriptor of a pipe whose end is that of the parent.
+    """
+    setup, told, pipe = sys.argv[1:]
+    os.set_inheritable(int(pipe), False)
     leave_terminal()
-    is_main = os.environ.get("RANK", "0") == "0"
-    log_to_stderr(logging.INFO if is_main else logging.ERROR)
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    rank = os.environ["RANK"]
+    log_to_stderr(logging.INFO if rank == "0" else logging.ERROR)
+    threading.Thread(target=_end_with_parent, args=(int(pipe),), daemon=True).start()
     try:
-        train(from_json(sys.argv[1]))
+        train(from_json(setup))
     except StoppedError as stop:
         sys.exit(stop.exit_code)
     except (HsDataError, OSError) as error:
         if os.environ.get("HS_DATA_DEBUG"):
             raise
-        _tell(error, Path(sys.argv[2]))
+        _tell(error, Path(told) / f"{rank}.json")
 
 
 def _tell(error: HsDataError | OSError, place: Path) -> None:
