@@ -74,10 +74,10 @@ def one_round(words: list[str], dataset: Path, executor: str, length_s: float, c
     """Kill and resume until a round has had its kills or the build is done; return what was killed, and when."""
     killed: Counter[str] = Counter()
     while sum(killed.values()) < KILLS_A_ROUND:
-        process = start(*words, "--output", str(dataset))
+        process, target = start(*words, "--output", str(dataset)), chance.choice(("driver", "worker", "all"))
+        time.sleep(chance.uniform(0.3, STARTUP_S[executor] + 1.5 * length_s / KILLS_A_ROUND))
+        family = descendants(process.pid)
         try:
-            target = chance.choice(("driver", "worker", "all"))
-            time.sleep(chance.uniform(0.3, STARTUP_S[executor] + 1.5 * length_s / KILLS_A_ROUND))
             if not kill(process, target, chance):
                 if process.poll() is not None:
                     break
@@ -88,25 +88,15 @@ def one_round(words: list[str], dataset: Path, executor: str, length_s: float, c
         finally:
             if process.poll() is None:
                 kill_all(process)
-            end_orphans(executor)
+            wait_for(family)
     return killed
 
 
-def end_orphans(executor: str) -> None:
-    """Wait until the workers of a dead driver are gone; those of Ray end when they notice, which takes seconds."""
-    names = WORKERS if executor == "local" else (*WORKERS, b"raylet", b"gcs_server")
+def wait_for(pids: list[int]) -> None:
+    """Wait until processes of a dead driver are gone; those of Ray end when they notice, which takes seconds."""
     ends = time.monotonic() + 30
-    while time.monotonic() < ends:
-        if not any(name in words for words in map(_words, Path("/proc").glob("[0-9]*")) for name in names):
-            return
-        time.sleep(0.2)
-
-
-def _words(folder: Path) -> bytes:
-    try:
-        return (folder / "cmdline").read_bytes()
-    except OSError:
-        return b""
+    while time.monotonic() < ends and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.1)
 
 
 def main() -> None:
