@@ -204,7 +204,7 @@ def test_a_vfhq_clip_begins_with_the_picture_that_its_frame_range_names(tmp_path
     _note(tmp_path, f"Clip+{A}+P0+C0+F{first}-{first + 120}.txt", _body(176, 32, "29.97"))
     [item] = list_inputs(get_source("vfhq"), tmp_path, limit=None, shard=None)
     video = probe(tmp_path / f"{A}.mp4")
-    receipt = {"outcome": "ok", "video_id": "v", "video": pack(video)}
+    receipt = {"outcome": "ok", "video_id": "v", "video": pack(video), "facts": [1, 1, 1]}
     probed = {item["id"]: place_spans(receipt, item["spans"], check_boxes=True)}
     [stretch] = score_items([item], probed, Config())
     wanted_s = (first + 1) * 1001 / 30000
