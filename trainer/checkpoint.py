@@ -16,7 +16,7 @@ import torch
 
 from ..manifests.errors import DatasetError, HsDataError
 from ..manifests.storage import digest, sync
-from .tensor_files import DamagedError, FileFacts, check_file, load_tensors, write_tensors
+from .tensor_files import DamagedError, TensorFile, check_file, load_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d{8})")
@@ -245,7 +245,7 @@ def read_state(checkpoint: Path) -> State:
     return _read_state(checkpoint)[0]
 
 
-def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, FileFacts | None] | None]:
+def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, TensorFile | None] | None]:
     """Read `state.json`, and what the files beside it were when they were written; None of an older version."""
     path = checkpoint / STATE
     try:
@@ -254,7 +254,7 @@ def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, FileFacts | None]
         if known is not None and known != digest(table):
             raise DamagedError(f"{path}: is not what was written")
         files = table.pop("files", None)
-        facts = None if files is None else {name: FileFacts(**value) for name, value in files.items()}
+        facts = None if files is None else {name: TensorFile(**value) for name, value in files.items()}
         return State(**table), facts
     except FileNotFoundError as error:
         raise DamagedError(f"{path}: is missing") from error

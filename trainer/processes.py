@@ -21,7 +21,7 @@ Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class ProcessFailure:
     """Why a process failed, in its own words."""
 
     message: str
@@ -91,10 +91,10 @@ def _are_over(processes: Sequence[Process]) -> bool:
     return None not in codes or any(code not in (None, 0, StoppedError.exit_code) for code in codes)
 
 
-def _failure(told: Path) -> Failure | None:
+def _failure(told: Path) -> ProcessFailure | None:
     """Return what the process of the lowest rank has told, if any has."""
     files = sorted(told.glob("[0-9]*.json"), key=lambda path: int(path.stem))
-    return Failure(**read_json(files[0])) if files else None
+    return ProcessFailure(**read_json(files[0])) if files else None
 
 
 def _send(processes: Sequence[Process], number: int) -> None:

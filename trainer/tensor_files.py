@@ -37,14 +37,14 @@ class DamagedError(DatasetError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileFacts:
+class TensorFile:
     """What a file was when it was written."""
 
     bytes: int
     sha256: str
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> FileFacts:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> TensorFile:
     """Write tensors of the CPU as safetensors, and hash the file on the way: it is not read again.
 
     Raises:
@@ -66,14 +66,14 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> FileFacts:
             file.write(part)
             digest.update(part)
             size += len(part)
-    return FileFacts(bytes=size, sha256=digest.hexdigest())
+    return TensorFile(bytes=size, sha256=digest.hexdigest())
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def check_file(path: Path, facts: FileFacts | None) -> None:
+def check_file(path: Path, facts: TensorFile | None) -> None:
     """Compare a file with what it was when it was written: its size first, which costs nothing.
 
     Args:

@@ -12,7 +12,7 @@ from ..manifests.printable import log_to_stderr
 from ..manifests.processes import leave_terminal
 from ..manifests.storage import write_json
 from .launch import from_json, train
-from .processes import Failure
+from .processes import ProcessFailure
 from .stopping import StoppedError
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 def _tell(error: HsDataError | OSError, place: Path) -> None:
     """Leave a message, and stay until the parent ends all: were one to go, the others would complain of it."""
     code = error.exit_code if isinstance(error, HsDataError) else 1
-    write_json(place, asdict(Failure(message=str(error), exit_code=code)))
+    write_json(place, asdict(ProcessFailure(message=str(error), exit_code=code)))
     threading.Event().wait()
 
 
