@@ -22,8 +22,9 @@ os.environ.setdefault("SVT_LOG", "0")
 
 import fuzz_bases
 import pyarrow.parquet as pq
+from fuzz_bases import Base
 from fuzz_bombs import write_bombs, write_links, write_lists
-from fuzz_mutations import MUTATIONS, SUFFIXES, Base
+from fuzz_mutations import MUTATIONS, SUFFIXES
 from processes import build_command, watch_memory
 
 from hs_data.manifests.reasons import REASONS

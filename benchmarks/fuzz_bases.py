@@ -1,10 +1,11 @@
 """The whole files that the fuzzer damages: one talking photograph in each container and codec that PyAV writes here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import av
 import numpy as np
@@ -139,3 +140,20 @@ def write_all(folder: Path) -> dict[str, Path]:
             continue
         made[kind.name] = path
     return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A whole file, and all of them to take parts from."""
+
+    kind: Kind
+    path: Path
+    others: list[Path]
+
+    @property
+    def content(self) -> bytearray:
+        """Its bytes."""
+        return bytearray(self.path.read_bytes())
+
+
+Mutation = Callable[[Base, Random, Path], None]
