@@ -25,6 +25,7 @@ from hs_data.pipeline.demo.source import make_demo
 VIDEOS = ("talker_a.mp4", "sound_early_3.mp4", "cuts.mp4", "face_hidden.mp4", "two_people.mp4", "vfr.mp4")
 KILLS_A_ROUND = 6
 STARTUP_S = {"local": 3.0, "ray": 9.0}
+PHASES = ("start", "probe", "score", "encode", "finalize")
 WORKERS = (b"hs_data.pipeline.run.child", b"ray::RayWorker")
 
 
@@ -48,12 +49,18 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 
 
 def phase_of(dataset: Path) -> str:
-    """Return the phase in which a build was killed, from the commits that are there."""
-    commits = dataset / "work" / "commits"
-    reached = [phase for phase in ("probe", "score", "encode") if any((commits / phase).glob("*.json"))]
-    if (dataset / "dataset.json").is_file():
+    """Return how far a build is: the newest phase that has a commit, "finalize" once a table is being written."""
+    if any(dataset.glob("*.parquet")) or (dataset / "dataset.json").is_file():
         return "finalize"
+    commits = dataset / "work" / "commits"
+    reached = [phase for phase in PHASES if any((commits / phase).glob("*.json"))]
     return reached[-1] if reached else "start"
+
+
+def wait_until(dataset: Path, phase: str, process: subprocess.Popen) -> None:
+    """Wait until a build has come as far as a phase, or has ended."""
+    while process.poll() is None and PHASES.index(phase_of(dataset)) < PHASES.index(phase):
+        time.sleep(0.02)
 
 
 def kill(process: subprocess.Popen, target: str, chance: random.Random) -> bool:
@@ -71,11 +78,19 @@ def kill(process: subprocess.Popen, target: str, chance: random.Random) -> bool:
 
 
 def one_round(words: list[str], dataset: Path, executor: str, length_s: float, chance: random.Random) -> Counter[str]:
-    """Kill and resume until a round has had its kills or the build is done; return what was killed, and when."""
+    """Kill and resume until a round has had its kills or the build is done; return what was killed, and when.
+
+    Half of the kills fall at a random moment, half shortly after a phase that is drawn has its first commit: else few
+    would reach the short phases at the end.
+    """
     killed: Counter[str] = Counter()
     while sum(killed.values()) < KILLS_A_ROUND:
         process, target = start(*words, "--output", str(dataset)), chance.choice(("driver", "worker", "all"))
-        time.sleep(chance.uniform(0.3, STARTUP_S[executor] + 1.5 * length_s / KILLS_A_ROUND))
+        if chance.random() < 0.5:
+            wait_until(dataset, chance.choice(PHASES[2:]), process)
+            time.sleep(chance.uniform(0.0, 1.0))
+        else:
+            time.sleep(chance.uniform(0.3, STARTUP_S[executor] + 1.5 * length_s / KILLS_A_ROUND))
         family = descendants(process.pid)
         try:
             if not kill(process, target, chance):
