@@ -5,7 +5,7 @@ from processes import MEDIA, WEIGHTS
 
 from hs_data.pipeline import crop
 from hs_data.pipeline.config import resolve
-from hs_data.pipeline.faces import detect_scaled
+from hs_data.pipeline.faces.detect import detect_scaled
 from hs_data.pipeline.latents import SIZE, make_codec, psnr_db
 from hs_data.pipeline.media.decode import frames
 from hs_data.pipeline.media.probe import probe

@@ -11,17 +11,17 @@ import numpy as np
 from processes import MEDIA, WEIGHTS
 
 from hs_data.manifests.errors import MediaError
-from hs_data.pipeline.costs import Costs
-from hs_data.pipeline.faces import FacesConfig
-from hs_data.pipeline.footage import Footage
-from hs_data.pipeline.identity import DissolveDetector
+from hs_data.pipeline.dissolves import DissolveDetector
+from hs_data.pipeline.faces.detect import FacesConfig
+from hs_data.pipeline.faces.quality import QualityConfig
+from hs_data.pipeline.faces.tracks import TracksConfig
 from hs_data.pipeline.media import decode
+from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.yunet import YuNetDetector
-from hs_data.pipeline.quality import QualityConfig
 from hs_data.pipeline.scenes import ScenesConfig
-from hs_data.pipeline.tracks import TracksConfig
+from hs_data.pipeline.score.observer import VideoObserver
 
 YUNET = WEIGHTS / "face_detection_yunet_2023mar.onnx"
 CROSSFADE = "derived__dev_crossfade.mp4"
@@ -55,7 +55,7 @@ TALKERS = [
 def watch(path: Path, detector: YuNetDetector) -> tuple[float, list[range]]:
     """Return the largest score inside a track that is long enough to count, and the changes in such tracks."""
     parts = {"scenes": ScenesConfig(), "tracks": TracksConfig(), "quality": QualityConfig()}
-    footage = Footage(detector, faces=FacesConfig(backend="yunet"), costs=Costs(), **parts)
+    footage = VideoObserver(detector, faces=FacesConfig(backend="yunet"), costs=Costs(), **parts)
     footage.watch(decode.frames(path, probe(path), config=DecodeConfig()), 0)
     tracks = [
         range(t.start_frame, t.end_frame) for t in footage.tracks if len(t.boxes) >= TracksConfig().min_track_frames

@@ -26,7 +26,7 @@ VIDEOS = ("talker_a.mp4", "sound_early_3.mp4", "cuts.mp4", "face_hidden.mp4", "t
 KILLS_A_ROUND = 6
 STARTUP_S = {"local": 3.0, "ray": 9.0}
 PHASES = ("start", "probe", "score", "encode", "finalize")
-WORKERS = (b"hs_data.pipeline.run.child", b"ray::RayWorker")
+WORKERS = (b"hs_data.pipeline.workers.local_worker", b"ray::RayWorker")
 
 
 def contents(dataset: Path) -> dict[str, str]:

@@ -14,12 +14,14 @@ from scipy.ndimage import uniform_filter1d
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import CROP_POLICIES
-from hs_data.pipeline import correlation, crop, leakage, mouth, sync
-from hs_data.pipeline.faces import Detections, FaceDetector, FacesConfig, detect_scaled
+from hs_data.pipeline import crop, leakage
+from hs_data.pipeline.faces import mouth
+from hs_data.pipeline.faces.detect import Detections, FaceDetector, FacesConfig, detect_scaled
 from hs_data.pipeline.media import audio, decode
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.haar import HaarDetector
 from hs_data.pipeline.models.yunet import YuNetDetector
+from hs_data.pipeline.sync import correlation, estimate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 STRIDE = 5
@@ -169,7 +171,7 @@ def lead_table(clips: dict[str, Clip]) -> Iterator[str]:
     yield "| clip | seconds | lead, frames | confidence | spread, frames |\n|---|---|---|---|---|"
     for clip in clips.values():
         if len(clip.pcm):
-            found = correlation.estimate(clip.opening("fifth"), clip.pcm, sync.SyncConfig())
+            found = correlation.estimate(clip.opening("fifth"), clip.pcm, estimate.SyncConfig())
             spread = "" if found.spread_frames is None else f"{found.spread_frames:.1f}"
             seconds, confidence = len(clip.boxes) / 25, found.confidence
             yield f"| {clip.name} | {seconds:.1f} | {found.lead_frames:+.2f} | {confidence:.2f} | {spread} |"
@@ -182,7 +184,7 @@ def duration_table(clips: list[Clip]) -> Iterator[str]:
         "| median confidence: own / wrong sound | 95 % of wrong below | own above that | AUC |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    config = sync.SyncConfig()
+    config = estimate.SyncConfig()
     whole = {clip.name: correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips}
     for seconds in (3, 4, 5, 6, 8, 10, 15):
         own, wrong = [], []
@@ -203,7 +205,7 @@ def duration_table(clips: list[Clip]) -> Iterator[str]:
 def noise_table(clips: list[Clip]) -> Iterator[str]:
     """Leads with white noise laid over the sound, against those without."""
     yield "| speech over noise, dB | leads moved by at most 1 frame | median confidence |\n|---|---|---|"
-    rng, config = np.random.default_rng(0), sync.SyncConfig()
+    rng, config = np.random.default_rng(0), estimate.SyncConfig()
     clean = [correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips]
     for level_db in (20, 10, 0):
         found = []

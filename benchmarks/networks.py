@@ -58,8 +58,8 @@ def syncnet(folder: Path) -> None:
     """Milliseconds of CPU a frame of the lips, once through and as upstream's windows of five, and of the sound."""
     from syncnet_python.SyncNetModel import S  # noqa: PLC0415
 
-    from hs_data.pipeline.distances import distances, lse  # noqa: PLC0415
-    from hs_data.pipeline.models.syncnet import SyncNet  # noqa: PLC0415
+    from hs_data.pipeline.sync.distances import distances, lse  # noqa: PLC0415
+    from hs_data.pipeline.sync.syncnet import SyncNet  # noqa: PLC0415
 
     torch.manual_seed(0)
     upstream = S().eval().requires_grad_(False)

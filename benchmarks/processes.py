@@ -62,7 +62,7 @@ def worker_memory_mb(pid: int) -> float:
             status = Path(f"/proc/{child}/status").read_text()
         except OSError:
             continue
-        if b"hs_data.pipeline.run.child" in words and "VmRSS" in status:
+        if b"hs_data.pipeline.workers.local_worker" in words and "VmRSS" in status:
             largest = max(largest, int(status.split("VmRSS:")[1].split()[0]) / 1024)
     return largest
 

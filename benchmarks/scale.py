@@ -33,12 +33,12 @@ from hs_data.manifests.sources import get_source
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.config import resolve
+from hs_data.pipeline.maintain.reselect import reselect
+from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.run.build import Build, Request
 from hs_data.pipeline.run.progress import Display
-from hs_data.pipeline.run.reselect import reselect
-from hs_data.pipeline.run.resplit import resplit
-from hs_data.pipeline.run.units import Unit
+from hs_data.pipeline.workers.units import Unit
 
 ROWS = 1_000_000
 MOST_MB = 3000

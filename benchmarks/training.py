@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from hs_data.manifests.dataset import open_dataset
-from hs_data.pipeline import correlation
-from hs_data.pipeline.sync import SyncConfig
+from hs_data.pipeline.sync import correlation
+from hs_data.pipeline.sync.estimate import SyncConfig
 from hs_data.trainer.metrics import read_metrics
 
 VIDEO, SOUND, OTHER = "sound_late_2.mp4", "talker_a_long_wide.mp4", "talker_b_stereo_48k.mp4"

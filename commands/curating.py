@@ -83,8 +83,8 @@ def select(
 
     With --name the rules, laid over the dataset's own, and the verdicts are saved beside it, for `--selection NAME`.
     """
-    from ..pipeline.run import reselect  # noqa: PLC0415
-    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
+    from ..manifests.lock import lock_written  # noqa: PLC0415
+    from ..pipeline.maintain import reselect  # noqa: PLC0415
 
     with lock_written(dataset, "select", writes=not dry_run):
         change = reselect.reselect(

@@ -23,8 +23,8 @@ def forget(
 
     Killed, it is finished by the next `hs-data forget DATASET` or build; inputs stay.
     """
-    from ..pipeline.run import forget as forgetting  # noqa: PLC0415
-    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
+    from ..manifests.lock import lock_written  # noqa: PLC0415
+    from ..pipeline.maintain import forget as forgetting  # noqa: PLC0415
 
     with lock_written(dataset, "forget", writes=not dry_run):
         emit(forgetting.forget(dataset, source=source, identity=identity, dry_run=dry_run), as_json)
@@ -44,8 +44,8 @@ def merge(
 
     Shards are hard-linked where the disk allows it, else copied; the result says how many of each.
     """
-    from ..pipeline.run import merge as merging  # noqa: PLC0415
-    from ..pipeline.run.lock import lock_dataset  # noqa: PLC0415
+    from ..manifests.lock import lock_dataset  # noqa: PLC0415
+    from ..pipeline.maintain import merge as merging  # noqa: PLC0415
 
     with lock_dataset(out, "merge"):
         emit(merging.merge(out, datasets, resplit=resplit, copy=copy), as_json)
@@ -62,8 +62,8 @@ def split(
 
     Settings: select.val_share, select.test_share, select.official_splits; later builds keep them.
     """
-    from ..pipeline.run import resplit  # noqa: PLC0415
-    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
+    from ..manifests.lock import lock_written  # noqa: PLC0415
+    from ..pipeline.maintain import resplit  # noqa: PLC0415
 
     with lock_written(dataset, "split", writes=not dry_run):
         emit(resplit.resplit(dataset, assignments=set_, dry_run=dry_run), as_json)
@@ -79,8 +79,8 @@ def gc(
     as_json: JsonOption = False,
 ) -> None:
     """Show, and with --delete free, what no run needs any more: leftovers of killed runs and of other settings."""
-    from ..pipeline.run import gc as collector  # noqa: PLC0415
-    from ..pipeline.run.lock import lock_written  # noqa: PLC0415
+    from ..manifests.lock import lock_written  # noqa: PLC0415
+    from ..pipeline.maintain import gc as collector  # noqa: PLC0415
 
     with lock_written(dataset, "gc", writes=delete):
         rows = collector.collect(dataset, delete=delete, min_age_h=min_age_h)

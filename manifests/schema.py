@@ -70,8 +70,8 @@ SCORE_SCHEMA = pa.schema(
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
         # what the clip begins and ends with: start, end, cut, gap, identity, piece, chunk, span
-        pa.field("starts_at", pa.string()),
-        pa.field("ends_at", pa.string()),
+        pa.field("start_kind", pa.string()),
+        pa.field("end_kind", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         # geometry, per frame, source pixels

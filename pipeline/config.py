@@ -13,17 +13,17 @@ from ..manifests.settings import Range, check_ranges
 from ..manifests.storage import digest
 from .audio_features import AudioConfig
 from .crop import CropConfig
-from .faces import FacesConfig
+from .faces.detect import FacesConfig
+from .faces.quality import QualityConfig
+from .faces.tracks import TracksConfig
 from .latents import LatentsConfig
 from .media.decode import DecodeConfig
 from .models import registry
 from .models.registry import ModelsConfig
-from .quality import QualityConfig
 from .scenes import ScenesConfig
 from .select import SelectConfig
-from .speech import SpeechConfig
-from .sync import SyncConfig
-from .tracks import TracksConfig
+from .sync.estimate import SyncConfig
+from .sync.speech import SpeechConfig
 
 SCORE_VERSION = 2
 """Raise it when the same settings give other scores: what was scored before is then scored again."""
@@ -123,7 +123,7 @@ class Config:
         return digest("encode", ENCODE_VERSION, parts, models, self.score_fingerprint())
 
 
-def settled(config: Config) -> Config:
+def resolve_device(config: Config) -> Config:
     """Decide where networks run and in which numbers, here and for all workers; without networks nothing is decided.
 
     Raises:

@@ -121,7 +121,7 @@ def _gpu() -> Finding:
 
 def _ray() -> Finding:
     use_own_ray()
-    from .run.ray_pool import try_ray  # noqa: PLC0415 - the only room that imports Ray
+    from .workers.ray_pool import try_ray  # noqa: PLC0415 - the only room that imports Ray
 
     try:
         return Finding(what="ray", state="ok", detail=try_ray())

@@ -7,13 +7,13 @@ import numpy as np
 from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from .audio_features import AudioFeatures, make_audio_features
 from .config import Config
-from .faces import FaceDetector
+from .faces.detect import FaceDetector
+from .faces.quality import QualityNetwork
 from .latents import SIZE, CropEncoder
-from .lip_crops import SIDE
-from .lips import BATCH_FRAMES, SEEN_BEFORE
 from .models import make_detector, make_iqa, make_syncnet
-from .quality import QualityNetwork
-from .sync import SyncNetwork
+from .sync.estimate import SyncNetwork
+from .sync.lip_crops import SIDE
+from .sync.lips import BATCH_FRAMES, CONTEXT_FRAMES
 
 
 class Networks:
@@ -55,7 +55,7 @@ class Networks:
         side = self._config.faces.max_side_px
         self.detector.detect([np.zeros((side, side, 3), np.uint8)] * self._config.faces.batch)
         if self.syncnet is not None:
-            self.syncnet.embed_lips(np.zeros((BATCH_FRAMES + SEEN_BEFORE, SIDE, SIDE, 3), np.uint8))
+            self.syncnet.embed_lips(np.zeros((BATCH_FRAMES + CONTEXT_FRAMES, SIDE, SIDE, 3), np.uint8))
         if self.iqa is not None:
             self.iqa.score(np.zeros((SIDE, SIDE, 3), np.uint8))
         num_frames = round(self._config.tracks.max_clip_s * FRAME_RATE)

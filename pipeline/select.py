@@ -217,7 +217,7 @@ def _apply(
 def _mark_gaps(scores: pa.Table, failures: Failures) -> None:
     """A clip that is too short because the face went away, or another came, is told so."""
     for word, reason in (("identity", "identity_jump"), ("gap", "face_gap")):
-        failures.rename("too_short", _equals(scores, "starts_at", word) | _equals(scores, "ends_at", word), reason)
+        failures.rename("too_short", _equals(scores, "start_kind", word) | _equals(scores, "end_kind", word), reason)
 
 
 def _limit_silent(scores: pa.Table, config: SelectConfig, silent: np.ndarray, failures: Failures) -> None:

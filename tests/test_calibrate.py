@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
-from hs_data.pipeline import calibration, speech
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.lips import SEEN_BEFORE
-from hs_data.pipeline.sync import SyncEstimate
+from hs_data.pipeline.sync import calibration, speech
+from hs_data.pipeline.sync.estimate import SyncEstimate
+from hs_data.pipeline.sync.lips import CONTEXT_FRAMES
 
 
 def talker(seed: int, seconds: int = 6, late: int = 0) -> calibration.Subject:
@@ -97,10 +97,10 @@ def test_a_network_finds_what_is_put_in(talkers, monkeypatch):
     for subject in talkers[:2]:
         level = np.abs(subject.pcm.reshape(-1, SAMPLES_PER_FRAME).astype(np.float32)).mean(axis=1) / 2000
         subjects.append(replace(subject, seen=windows(level, 4)))
-    found = calibration.run(subjects, calibration.estimator(Config(), ears), spans=SEEN_BEFORE)
+    found = calibration.run(subjects, calibration.estimator(Config(), ears), spans=CONTEXT_FRAMES)
     assert all(row["recall"] == 1 and abs(row["bias"]) < 0.3 for row in calibration.by_lead(found))
     monkeypatch.setattr(speech, "detect_speech", lambda pcm, config: np.zeros(len(pcm) // SAMPLES_PER_FRAME, bool))
-    mute = calibration.run(subjects, calibration.estimator(Config(), ears), spans=SEEN_BEFORE)
+    mute = calibration.run(subjects, calibration.estimator(Config(), ears), spans=CONTEXT_FRAMES)
     assert (len(mute.trials), mute.num_unmeasured) == (0, 42)
 
 

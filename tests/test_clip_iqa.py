@@ -15,18 +15,18 @@ import torch
 
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, ModelError
-from hs_data.pipeline.clips import Piece
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.costs import Costs
-from hs_data.pipeline.faces import Detections, FacesConfig
-from hs_data.pipeline.footage import Footage
-from hs_data.pipeline.measures import measure_picture
+from hs_data.pipeline.faces.detect import Detections, FacesConfig
+from hs_data.pipeline.faces.quality import CLIP, QualityConfig
+from hs_data.pipeline.faces.tracks import TracksConfig
+from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import Frame
 from hs_data.pipeline.models import make_iqa, require_iqa
 from hs_data.pipeline.models.registry import ModelsConfig
-from hs_data.pipeline.quality import CLIP, QualityConfig
 from hs_data.pipeline.scenes import ScenesConfig
-from hs_data.pipeline.tracks import TracksConfig
+from hs_data.pipeline.score.candidates import CandidateClip
+from hs_data.pipeline.score.metrics import measure_picture
+from hs_data.pipeline.score.observer import VideoObserver
 
 SIDE = 32
 ON = QualityConfig(iqa="clip_iqa")
@@ -113,7 +113,7 @@ def test_nothing_is_asked_of_the_network(models: Path, monkeypatch: pytest.Monke
 
 
 def test_off_it_loads_nothing():
-    code = "import sys; from hs_data.pipeline.score import Scorer; from hs_data.pipeline.config import Config; "
+    code = "import sys; from hs_data.pipeline.score.scorer import Scorer; from hs_data.pipeline.config import Config; "
     code += "Scorer(Config()); print({'transformers', 'torchmetrics'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -188,7 +188,7 @@ class _Levels:
 
 def test_one_face_a_second_is_rated_and_a_clip_has_the_median():
     rater = _Levels()
-    footage = Footage(
+    footage = VideoObserver(
         _OneFace(),
         scenes=ScenesConfig(),
         faces=FacesConfig(),
@@ -203,7 +203,7 @@ def test_one_face_a_second_is_rated_and_a_clip_has_the_median():
     levels = {0: 0, 25: 12, 50: 25, 75: 37, 100: 50}
     assert seen.ratings == pytest.approx({frame: level / 255 for frame, level in levels.items()})
     assert rater.shapes == [(133, 120, 3)] * 5, "the box and a quarter of it on each side, within the picture"
-    piece = Piece(start_frame=20, end_frame=80, starts_at="cut", ends_at="cut", track=footage.tracks[0])
+    piece = CandidateClip(start_frame=20, end_frame=80, start_kind="cut", end_kind="cut", track=footage.tracks[0])
     assert measure_picture(piece, seen)["iqa"] == pytest.approx(25 / 255)
     seen.ratings.clear()
     assert measure_picture(piece, seen)["iqa"] is None

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from hs_data.pipeline.clips import Piece, Shot, cut_clips, shots_between
-from hs_data.pipeline.faces import Detections
-from hs_data.pipeline.tracks import Linker, Track, TracksConfig
+from hs_data.pipeline.faces.detect import Detections
+from hs_data.pipeline.faces.tracks import Linker, Track, TracksConfig
+from hs_data.pipeline.score.candidates import CandidateClip, Shot, cut_clips, shots_between
 
 CONFIG = TracksConfig()
 GUARD = 2
@@ -24,24 +24,24 @@ def _track(start: int, end: int, number: int = 0, heights: np.ndarray | None = N
     )
 
 
-def _shot(start: int, end: int, starts_at: str = "start", ends_at: str = "end") -> Shot:
-    return Shot(start_frame=start, end_frame=end, starts_at=starts_at, ends_at=ends_at)
+def _shot(start: int, end: int, start_kind: str = "start", end_kind: str = "end") -> Shot:
+    return Shot(start_frame=start, end_frame=end, start_kind=start_kind, end_kind=end_kind)
 
 
-def _spans(pieces: list[Piece]) -> list[tuple[int | None, int, int, str, str]]:
-    return [(p.track and p.track.number, p.start_frame, p.end_frame, p.starts_at, p.ends_at) for p in pieces]
+def _spans(pieces: list[CandidateClip]) -> list[tuple[int | None, int, int, str, str]]:
+    return [(p.track and p.track.number, p.start_frame, p.end_frame, p.start_kind, p.end_kind) for p in pieces]
 
 
 # --- shots
 
 
 def test_shots_lie_between_cuts_and_know_their_ends():
-    shots = shots_between(100, 500, [200, 300], starts_at="chunk", ends_at="end")
+    shots = shots_between(100, 500, [200, 300], start_kind="chunk", end_kind="end")
     assert shots == [_shot(100, 200, "chunk", "cut"), _shot(200, 300, "cut", "cut"), _shot(300, 500, "cut", "end")]
 
 
 def test_cuts_outside_or_at_the_ends_do_not_count():
-    assert shots_between(100, 500, [50, 100, 500, 600], starts_at="start", ends_at="chunk") == [
+    assert shots_between(100, 500, [50, 100, 500, 600], start_kind="start", end_kind="chunk") == [
         _shot(100, 500, "start", "chunk")
     ]
 
@@ -116,7 +116,7 @@ def test_a_track_that_does_not_touch_the_cut_loses_nothing():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "starts_at", "ends_at"),
+    ("start", "end", "start_kind", "end_kind"),
     [
         (0, 200, "start", "end"),
         (5, 195, "start", "end"),
@@ -125,10 +125,10 @@ def test_a_track_that_does_not_touch_the_cut_loses_nothing():
         (50, 150, "gap", "gap"),
     ],
 )
-def test_a_track_begins_with_its_shot_unless_the_face_came_later(start: int, end: int, starts_at: str, ends_at: str):
+def test_a_track_begins_with_its_shot_unless_the_face_came_later(start: int, end: int, start_kind: str, end_kind: str):
     pieces = cut_clips([_shot(0, 200)], [_track(start, end)], CONFIG, GUARD)
     [piece] = [piece for piece in pieces if piece.track is not None]
-    assert (piece.start_frame, piece.end_frame, piece.starts_at, piece.ends_at) == (start, end, starts_at, ends_at)
+    assert (piece.start_frame, piece.end_frame, piece.start_kind, piece.end_kind) == (start, end, start_kind, end_kind)
 
 
 @pytest.mark.parametrize(("num_frames", "num_pieces"), [(11, 0), (12, 1)])
@@ -144,7 +144,7 @@ def test_guard_frames_can_make_a_track_noise(num_frames: int, num_pieces: int):
 
 
 def test_tracks_go_to_the_shot_that_they_lie_in():
-    shots = shots_between(0, 300, [100, 200], starts_at="start", ends_at="end")
+    shots = shots_between(0, 300, [100, 200], start_kind="start", end_kind="end")
     pieces = cut_clips(shots, [_track(0, 100, 0), _track(100, 200, 1), _track(200, 300, 2)], CONFIG, GUARD)
     assert _spans(pieces) == [(0, 0, 98, "start", "cut"), (1, 102, 198, "cut", "cut"), (2, 202, 300, "cut", "end")]
 
@@ -273,7 +273,7 @@ def test_ten_seconds_with_a_gap_of_one_are_two_clips():
 
     linker = Linker(CONFIG, 5, detect, lambda track, new: None)
     linker.advance(250, set(), last=True)
-    shots = shots_between(0, 250, [], starts_at="start", ends_at="end")
+    shots = shots_between(0, 250, [], start_kind="start", end_kind="end")
     assert _spans(cut_clips(shots, linker.tracks, CONFIG, GUARD)) == [
         (0, 0, 110, "start", "gap"),
         (None, 110, 135, "gap", "gap"),

@@ -15,11 +15,11 @@ from av.packet import Packet
 from hs_data.manifests.errors import SourceError
 from hs_data.manifests.reasons import REASONS
 from hs_data.pipeline.demo.clips import Clip, clips
-from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.demo.photo import read_photo
 from hs_data.pipeline.demo.source import RECORD, make_demo
 from hs_data.pipeline.demo.speech import Silence, Speech
 from hs_data.pipeline.demo.truth import ClipTruth, truth
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 
 TRUTH = truth()
 CLIPS = {clip.name: clip for clip in clips()}

@@ -21,17 +21,17 @@ from hs_data.manifests.shards import Shard
 from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline import latents
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.costs import Costs
 from hs_data.pipeline.crop import CropConfig
-from hs_data.pipeline.demo.encode import add_sound, encode_video
-from hs_data.pipeline.encode import Encoder
-from hs_data.pipeline.kept_clip import EncodeItem, MadeClip, decode_runs
+from hs_data.pipeline.encode.clip_encoder import ClipEncoder
+from hs_data.pipeline.encode.encoder import Encoder
+from hs_data.pipeline.encode.items import EncodeItem, MadeClip, decode_runs
 from hs_data.pipeline.latents import SIZE, CropEncoder, LatentsConfig, Posterior, is_checked
 from hs_data.pipeline.media import decode
+from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import Frame
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.registry import ModelsConfig
-from hs_data.pipeline.open_clip import OpenClip
 from hs_data.pipeline.run.finalize import join_shards
 from hs_data.pipeline.run.ledger import Ledger
 
@@ -217,7 +217,7 @@ def _frames(start: int, end: int, stale: set[int]) -> Iterator[Frame]:
 def test_a_clip_with_more_than_one_stale_frame_in_a_hundred_fails(
     film: tuple[Path, Video], num_frames: int, num_stale: int, fails: bool
 ):
-    clip = OpenClip(_item(film[1], 50, 50 + num_frames), CropConfig(), CropEncoder(LatentsConfig(), ModelsConfig()))
+    clip = ClipEncoder(_item(film[1], 50, 50 + num_frames), CropConfig(), CropEncoder(LatentsConfig(), ModelsConfig()))
     inside = set(range(60, 60 + num_stale))
     outside = {*range(40), *range(50 + num_frames, 300)}
     for frame in _frames(0, 300, inside | outside):
@@ -236,8 +236,8 @@ CLIPS = ((0, 20), (30, 50), (60, 80))
 def test_stale_frames_cost_the_clip_that_they_lie_in(
     film: tuple[Path, Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def damaged(*args: Any, start_frame: int, end_frame: int, judge: bool, **options: Any) -> Iterator[Frame]:
-        assert not judge
+    def damaged(*args: Any, start_frame: int, end_frame: int, check: bool, **options: Any) -> Iterator[Frame]:
+        assert not check
         return _frames(start_frame, end_frame, {21, 22, 23, 35, 55})
 
     monkeypatch.setattr(decode, "frames", damaged)
@@ -451,9 +451,9 @@ def test_clips_that_were_made_before_are_copied_to_where_they_would_be_encoded(
     whole = _encode(items, path.parent, tmp_path / "whole.parquet")
     pieces = _pieces(items, path.parent, tmp_path, taken)
     opened: list[str] = []
-    finish = OpenClip.finish
+    finish = ClipEncoder.finish
     monkeypatch.setattr(
-        OpenClip, "finish", lambda clip, *more: (opened.append(clip.item.item_id), finish(clip, *more))[1]
+        ClipEncoder, "finish", lambda clip, *more: (opened.append(clip.item.item_id), finish(clip, *more))[1]
     )
     receipts = _encode(pieces, path.parent, tmp_path / "again.parquet")
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

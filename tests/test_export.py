@@ -27,14 +27,14 @@ from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.storage import sha256_file, write_json
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.costs import Costs
-from hs_data.pipeline.demo.encode import add_sound, encode_video
-from hs_data.pipeline.encode import Encoder
+from hs_data.pipeline.encode.encoder import Encoder
+from hs_data.pipeline.encode.items import EncodeItem
 from hs_data.pipeline.export import command, layouts
 from hs_data.pipeline.export.command import Request
 from hs_data.pipeline.export.cut import cut
-from hs_data.pipeline.kept_clip import EncodeItem
 from hs_data.pipeline.latents import psnr_db
+from hs_data.pipeline.media.costs import Costs
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
 
 A, B, C, D = "aa11aa11", "bb22bb22", "cc33cc33", "dd44dd44"

@@ -26,7 +26,6 @@ from rich.console import Console
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, HsDataError, SourceError
 from hs_data.manifests.sources import get_source
-from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.fetching import command, hub, youtube
 from hs_data.pipeline.fetching.display import Display
 from hs_data.pipeline.fetching.hub import HubDownloader, Place
@@ -36,6 +35,7 @@ from hs_data.pipeline.fetching.statuses import STATUSES, FetchFault
 from hs_data.pipeline.fetching.streams import place
 from hs_data.pipeline.fetching.youtube import YoutubeDownloader, choose_formats, status_of
 from hs_data.pipeline.media import audio
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
 
 IDS = ("-abcdefghij", "_abcdefghij", "abcdefghijk", "0123456789_", "--_--_--_--")

@@ -12,9 +12,9 @@ import torch
 from hs_data.manifests.schema import FRAME_COLUMNS, Column
 from hs_data.pipeline.models.block_dct import BlockDct
 from hs_data.trainer.checkpoint import find_checkpoint, read_weights
-from hs_data.trainer.evaluate import SIDE_PX
 from hs_data.trainer.launch import launch
 from hs_data.trainer.request import make_setup
+from hs_data.trainer.sample_videos import SIDE_PX
 
 NUM_FRAMES = 14
 SETTINGS = (

@@ -21,11 +21,11 @@ from hs_data.manifests.forgotten import Forgotten, hash_name
 from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
+from hs_data.pipeline.maintain import forget as forgetting
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.reselect import reselect
 from hs_data.pipeline.report.page import write_report
-from hs_data.pipeline.run import forget as forgetting
-from hs_data.pipeline.run.forget import forget
-from hs_data.pipeline.run.left_out import leave_out
-from hs_data.pipeline.run.reselect import reselect
+from hs_data.pipeline.workers.left_out import drop_forgotten
 
 ANNA, BERT = "id00001", "id00002"
 FIRST = f"dev/mp4/{ANNA}/aaaaaaaaaaa/00001.mp4"
@@ -279,7 +279,7 @@ def test_a_person_is_left_out_of_a_file_that_others_share(tmp_path: Path):
         _input("of_bert.mp4", "bert", (None, None)),
         _input("of_anna.mp4", "anna", (None, "bert")),
     ]
-    left = leave_out(inputs, forgotten)
+    left = drop_forgotten(inputs, forgotten)
     assert [(item["path"], [span["identity"] for span in item["spans"]]) for item in left] == [
         ("both.mp4", ["bert"]),
         ("of_bert.mp4", [None, None]),

@@ -3,8 +3,8 @@
 import pytest
 
 from hs_data.manifests.errors import ModelError
-from hs_data.pipeline.run.gpus import divide, share_gpus
-from hs_data.pipeline.run.pools import environment
+from hs_data.pipeline.workers.gpus import divide, share_gpus
+from hs_data.pipeline.workers.pools import environment
 
 GB = 10**9
 

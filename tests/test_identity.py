@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
-from hs_data.pipeline.clips import cut_clips, shots_between
-from hs_data.pipeline.costs import Costs
-from hs_data.pipeline.faces import Detections, FacesConfig
-from hs_data.pipeline.footage import Footage
-from hs_data.pipeline.identity import REACH, DissolveDetector
+from hs_data.pipeline.dissolves import REACH, DissolveDetector
+from hs_data.pipeline.faces.detect import Detections, FacesConfig
+from hs_data.pipeline.faces.quality import QualityConfig
+from hs_data.pipeline.faces.tracks import TracksConfig
 from hs_data.pipeline.media import decode
+from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.media.slots import Frame
 from hs_data.pipeline.models.yunet import YuNetDetector
-from hs_data.pipeline.quality import QualityConfig
 from hs_data.pipeline.scenes import ScenesConfig
-from hs_data.pipeline.tracks import TracksConfig
+from hs_data.pipeline.score.candidates import cut_clips, shots_between
+from hs_data.pipeline.score.observer import VideoObserver
 
 LIMIT = TracksConfig().max_dissolve
 SIZE = (192, 128)
@@ -123,8 +123,8 @@ class _Counting:
         return [Detections(boxes=box, scores=np.ones(1, np.float32), landmarks=None) for _ in pictures]
 
 
-def _watch(detector, pictures: Sequence[np.ndarray], faces: FacesConfig) -> Footage:
-    footage = Footage(
+def _watch(detector, pictures: Sequence[np.ndarray], faces: FacesConfig) -> VideoObserver:
+    footage = VideoObserver(
         detector,
         scenes=ScenesConfig(),
         faces=faces,
@@ -147,9 +147,9 @@ def test_footage_is_the_same_for_every_batch(batch: int, num_calls: int):
     assert sum(detector.calls) == 33
     assert len(detector.calls) == num_calls
     [change] = footage.changes
-    shots = shots_between(0, 123, list(footage.cuts), starts_at="start", ends_at="end")
+    shots = shots_between(0, 123, list(footage.cuts), start_kind="start", end_kind="end")
     pieces = cut_clips(shots, footage.tracks, TracksConfig(), 2, footage.changes)
-    assert [(p.start_frame, p.end_frame, p.starts_at, p.ends_at) for p in pieces] == [
+    assert [(p.start_frame, p.end_frame, p.start_kind, p.end_kind) for p in pieces] == [
         (0, 61, "start", "cut"),
         (65, change.start, "cut", "identity"),
         (change.stop, 123, "identity", "end"),

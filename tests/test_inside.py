@@ -21,10 +21,10 @@ from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.storage import below, inside, read_json
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.export.command import Request, export
-from hs_data.pipeline.run.forget import forget
-from hs_data.pipeline.run.gc import collect
-from hs_data.pipeline.run.merge import merge
-from hs_data.pipeline.run.reselect import reselect
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.gc import collect
+from hs_data.pipeline.maintain.merge import merge
+from hs_data.pipeline.maintain.reselect import reselect
 from hs_data.trainer.data.clips import ClipPool
 
 BERT = "id00002"

@@ -21,19 +21,20 @@ from hs_data.manifests import selections, settings
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline import crop, lip_crops
-from hs_data.pipeline.calibration import watch_lips
+from hs_data.pipeline import crop
 from hs_data.pipeline.demo.clips import clips
-from hs_data.pipeline.demo.encode import add_sound, encode_video
 from hs_data.pipeline.leakage import leakage
+from hs_data.pipeline.maintain.reselect import judge_again, reselect
 from hs_data.pipeline.media.decode import DecodeConfig
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
+from hs_data.pipeline.media.source_clip import open_source
 from hs_data.pipeline.report import drawing
 from hs_data.pipeline.report.audit_limits import AuditLimits, check
 from hs_data.pipeline.report.diff import diff
 from hs_data.pipeline.report.page import write_report
-from hs_data.pipeline.run.reselect import judge_again, reselect
 from hs_data.pipeline.select import SelectConfig
-from hs_data.pipeline.source_clip import open_source
+from hs_data.pipeline.sync import lip_crops
+from hs_data.pipeline.sync.calibration import watch_lips
 from hs_data.trainer.data.clips import ClipPool
 
 

@@ -119,7 +119,7 @@ def test_real_talkers_rank_the_policies(media, detected):
 
 @pytest.fixture
 def detected(media, weights):
-    from hs_data.pipeline.faces import FacesConfig, detect_scaled
+    from hs_data.pipeline.faces.detect import FacesConfig, detect_scaled
     from hs_data.pipeline.media.decode import DecodeConfig, frames
     from hs_data.pipeline.media.probe import probe
     from hs_data.pipeline.models.yunet import YuNetDetector

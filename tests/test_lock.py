@@ -14,14 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from hs_data.cli import app
+from hs_data.manifests import lock
 from hs_data.manifests.errors import DatasetError
-from hs_data.pipeline.run import lock
-from hs_data.pipeline.run.lock import lock_dataset, lock_written
+from hs_data.manifests.lock import lock_dataset, lock_written
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from hs_data.pipeline.run.lock import lock_dataset
+from hs_data.manifests.lock import lock_dataset
 part = tuple(map(int, sys.argv[2].split("/"))) if sys.argv[2] else None
 with lock_dataset(Path(sys.argv[1]), "build", part):
     print("held", flush=True)

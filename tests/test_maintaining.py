@@ -19,12 +19,12 @@ from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import read_json, sha256_file, write_json
 from hs_data.manifests.verify import verify
-from hs_data.pipeline.run import merge as merging
+from hs_data.pipeline.maintain import merge as merging
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.gc import collect
+from hs_data.pipeline.maintain.merge import merge
+from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.run.command import _check_output
-from hs_data.pipeline.run.forget import forget
-from hs_data.pipeline.run.gc import collect
-from hs_data.pipeline.run.merge import merge
-from hs_data.pipeline.run.resplit import resplit
 from hs_data.pipeline.splits import overlaps
 
 ANNA, BERT = "id00001", "id00002"

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from hs_data.manifests.errors import ConfigError, ModelError
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.models import entries, hashes, lock, own, registry
+from hs_data.pipeline.models import entries, hashes, lock, overrides, registry
 from hs_data.pipeline.models.fetch import Fetched, choose, fetch
 from hs_data.pipeline.models.listing import list_models
 from hs_data.pipeline.models.registry import ModelsConfig
@@ -185,7 +185,7 @@ def unpublished(monkeypatch: pytest.MonkeyPatch, server: Server, folder: Path) -
         else entry
         for entry in entries.MODEL_FILES
     ]
-    monkeypatch.setattr(own, "MODEL_FILES", tuple(changed))
+    monkeypatch.setattr(overrides, "MODEL_FILES", tuple(changed))
     return next(entry.filename for entry in changed if entry.name == "retinaface")
 
 

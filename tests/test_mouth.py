@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter1d
 
-from hs_data.pipeline import mouth
+from hs_data.pipeline.faces import mouth
 
 POINTS = np.array([[120, 90], [160, 90], [140, 113], [128, 131], [152, 131]], np.float32)
 BOX = np.array([90, 45, 190, 165], np.float32)
@@ -88,7 +88,7 @@ def test_it_is_cheap_at_any_size():
 @pytest.mark.media
 @pytest.mark.parametrize(("name", "least"), REAL.items())
 def test_real_mouths(media, weights, name, least):
-    from hs_data.pipeline.faces import FacesConfig, detect_scaled
+    from hs_data.pipeline.faces.detect import FacesConfig, detect_scaled
     from hs_data.pipeline.media.decode import DecodeConfig, frames
     from hs_data.pipeline.media.probe import probe
     from hs_data.pipeline.models.yunet import YuNetDetector

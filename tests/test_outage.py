@@ -15,14 +15,14 @@ from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import verify
-from hs_data.pipeline import open_clip
+from hs_data.pipeline.encode import clip_encoder
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.gc import collect
 from hs_data.pipeline.run import command
 from hs_data.pipeline.run.build import Outcome
-from hs_data.pipeline.run.forget import forget
-from hs_data.pipeline.run.gc import collect
 from hs_data.pipeline.run.ledger import Ledger
-from hs_data.pipeline.run.outcomes import is_retried
-from hs_data.pipeline.run.units import Unit
+from hs_data.pipeline.workers.outcomes import is_retried
+from hs_data.pipeline.workers.units import Unit
 
 PHASES = ("probe", "score", "encode")
 
@@ -167,7 +167,7 @@ def test_an_error_is_tried_again_by_the_next_run(videos: Path, whole: dict[str, 
     """A GPU without memory raises in a worker that lives."""
     output = tmp_path / "dataset"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_clip.OpenClip, "finish", _fails_at("b.mp4", open_clip.OpenClip.finish))
+        patch.setattr(clip_encoder.ClipEncoder, "finish", _fails_at("b.mp4", clip_encoder.ClipEncoder.finish))
         assert unbroken.run(videos, output).waiting == {"b.mp4": "internal_error"}
         assert unbroken.run(videos, output).waiting == {"b.mp4": "internal_error"}
     assert unbroken.run(videos, output).waiting == {}
@@ -175,7 +175,7 @@ def test_an_error_is_tried_again_by_the_next_run(videos: Path, whole: dict[str, 
 
 
 def _fails_at(path: str, finish: Callable[..., None]) -> Callable[..., None]:
-    def fail(clip: open_clip.OpenClip, *more: object) -> None:
+    def fail(clip: clip_encoder.ClipEncoder, *more: object) -> None:
         if clip.item.path == path:
             raise RuntimeError("no memory left")
         finish(clip, *more)

@@ -17,10 +17,10 @@ from hs_data.manifests.errors import ConfigError, SourceError
 from hs_data.manifests.records import Video, pack, unpack
 from hs_data.manifests.sources import get_source, sources
 from hs_data.pipeline.config import Config, RunConfig
-from hs_data.pipeline.kept_clip import encode_id
+from hs_data.pipeline.encode.items import encode_id
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.run.plan import PlanFile, chunks, list_inputs, score_items
-from hs_data.pipeline.run.units import Item, Unit, group
+from hs_data.pipeline.workers.units import Item, Unit, group
 
 FOLDER = get_source("folder")
 ODD_NAMES = ["a b.mp4", "é'\".mp4", "$x.mp4", "-y.mp4", "名.mp4", "%20.mp4", "a\nb.mp4", "UPPER.MP4", "two.dots.mp4"]

@@ -227,14 +227,14 @@ def test_a_picture_that_is_missing_or_damaged_shows_the_one_before(tmp_path: Pat
     video = image_folder.probe(folder)
     assert (video.num_frames, video.num_packets, video.width, video.fps, video.audio_codec) == (40, 38, 32, 25.0, None)
     stats = DecodeStats()
-    shown = list(decode.frames(folder, video, config=DecodeConfig(), stats=stats, judge=False))
+    shown = list(decode.frames(folder, video, config=DecodeConfig(), stats=stats, check=False))
     assert [frame.index for frame in shown if frame.is_stale] == [7, 8, 17, 37]
     expected = list(range(3, 43))
     for place, number in ((7, 9), (8, 9), (17, 19), (27, 31), (37, 39)):
         expected[place] = number
     assert [int(frame.rgb[0, 0, 0]) for frame in shown] == expected
     assert (stats.num_missing, stats.num_decoded) == (4, 36)
-    later = decode.frames(folder, video, start_frame=8, end_frame=10, config=DecodeConfig(), judge=False)
+    later = decode.frames(folder, video, start_frame=8, end_frame=10, config=DecodeConfig(), check=False)
     assert [int(frame.rgb[0, 0, 0]) for frame in later] == [9, 12]
     with pytest.raises(MediaError, match="4 of 40 frames are missing"):
         list(decode.frames(folder, video, config=DecodeConfig()))

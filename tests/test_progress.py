@@ -14,13 +14,13 @@ from hs_data.manifests import remaining
 from hs_data.manifests.remaining import Remaining
 from hs_data.manifests.status import counted, current
 from hs_data.pipeline.config import Config, resolve
-from hs_data.pipeline.run import supervise
-from hs_data.pipeline.run.beat import Beat
-from hs_data.pipeline.run.pools import Event
 from hs_data.pipeline.run.progress import Display
-from hs_data.pipeline.run.supervise import Limits, Supervisor
-from hs_data.pipeline.run.units import Item, Unit, UnitSize, encode_size, group, score_size
-from hs_data.pipeline.run.work import Done
+from hs_data.pipeline.workers import supervise
+from hs_data.pipeline.workers.pools import Event
+from hs_data.pipeline.workers.supervise import Limits, Supervisor
+from hs_data.pipeline.workers.units import Item, Unit, UnitSize, encode_size, group, score_size
+from hs_data.pipeline.workers.worker import Done
+from hs_data.pipeline.workers.worker_status import WorkerStatus
 from hs_data.trainer.progress import Display as TrainDisplay
 
 
@@ -119,7 +119,7 @@ class OnePool:
     """One worker that is through with an item at each look."""
 
     def __init__(self, dataset: Path, clock: Clock) -> None:
-        self._beat, self._clock = Beat(dataset, "w"), clock
+        self._beat, self._clock = WorkerStatus(dataset, "w"), clock
         self._unit: Unit | None = None
         self._at = 0
 

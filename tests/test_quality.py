@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hs_data.pipeline.quality import HEAD_MM, QualityConfig, cut, head_pose, look, thumbnail
+from hs_data.pipeline.faces.quality import HEAD_MM, QualityConfig, cut, head_pose, look, thumbnail
 
 WHOLE = np.array([0, 0, 192, 192], np.float32)
 

@@ -22,7 +22,7 @@ from hs_data.manifests.processes import use_own_ray
 from hs_data.manifests.sources import get_source
 from hs_data.pipeline.config import resolve
 from hs_data.pipeline.run.plan import list_inputs
-from hs_data.pipeline.run.units import Unit
+from hs_data.pipeline.workers.units import Unit
 
 assert use_own_ray()
 from hs_data.pipeline.run import ray_pool

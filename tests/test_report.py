@@ -22,12 +22,12 @@ from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.errors import ConfigError
 from hs_data.manifests.storage import sha256_file, write_json
 from hs_data.pipeline.demo.truth import truth
+from hs_data.pipeline.maintain.reselect import judge_again
 from hs_data.pipeline.report import audits, figures, previews
 from hs_data.pipeline.report.clip_columns import ClipColumns
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.report.samples import choose, margins
 from hs_data.pipeline.report.what_if import WhatIf, rule_table, sync_table
-from hs_data.pipeline.run.reselect import judge_again
 from hs_data.pipeline.select import RULES, SelectConfig
 
 REPOSITORY = Path(__file__).parents[1]

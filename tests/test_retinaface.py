@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from hs_data.manifests.errors import ModelError
-from hs_data.pipeline.faces import Detections, FacesConfig, detect_scaled
+from hs_data.pipeline.faces.detect import Detections, FacesConfig, detect_scaled
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.media.probe import probe
@@ -190,7 +190,7 @@ def test_a_batch_gives_what_single_pictures_give(weights_file, noise):
 
 
 def test_the_best_comes_first_and_nothing_kept_overlaps_much(weights_file, noise):
-    from hs_data.pipeline.tracks import iou
+    from hs_data.pipeline.faces.tracks import iou
 
     for found in _detector(weights_file).detect(noise):
         assert (np.diff(found.scores) <= 0).all()

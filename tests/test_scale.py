@@ -9,16 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hs_data.manifests import tables
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.schema import BULKY, CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, SCORES
+from hs_data.manifests.tables import Places, write_clips
 from hs_data.manifests.verify import verify
-from hs_data.pipeline.run import build, clip_table, restore
-from hs_data.pipeline.run.clip_table import Places, write_clips
-from hs_data.pipeline.run.forget import forget
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.merge import merge
+from hs_data.pipeline.maintain.reselect import reselect
+from hs_data.pipeline.maintain.resplit import resplit
+from hs_data.pipeline.run import build, restore
 from hs_data.pipeline.run.ledger import read_scores
-from hs_data.pipeline.run.merge import merge
-from hs_data.pipeline.run.reselect import reselect
-from hs_data.pipeline.run.resplit import resplit
 
 NUM_ROWS = 200
 
@@ -78,7 +79,7 @@ def test_row_groups_are_those_of_a_table_written_whole(
     dataset: Path, tmp_path: Path, group: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Chunks, files and row groups of any size meet in every way, and the bytes are the same."""
-    monkeypatch.setattr(clip_table, "TABLE_ROW_GROUP", group)
+    monkeypatch.setattr(tables, "TABLE_ROW_GROUP", group)
     whole = pq.read_table(dataset / "clips.parquet", schema=CLIP_SCHEMA)
     order = np.random.default_rng(group).permutation(NUM_ROWS)
     files = [tmp_path / f"{number}.parquet" for number in range(3)]
@@ -106,7 +107,7 @@ def test_no_more_than_a_row_group_of_bulk_is_held(tmp_path: Path):
     pq.write_table(pa.table(columns, schema=SCORE_SCHEMA), tmp_path / "scores", row_group_size=80)
     del bulk, columns
     before, peak = pa.total_allocated_bytes(), 0
-    reader = clip_table._BulkyRows(Places.of_tables([tmp_path / "scores"], [number]))
+    reader = tables._BulkyRows(Places.of_tables([tmp_path / "scores"], [number]))
     for start in range(0, number, 80):
         table = reader.read(start, 80)
         assert len(table["thumbnail"][0].as_py()) == size
@@ -144,7 +145,7 @@ def test_no_command_reads_what_is_bulky_of_all_clips(dataset: Path, small: Modul
 
 def test_what_is_restored_lies_in_row_groups(dataset: Path, scale: ModuleType, monkeypatch: pytest.MonkeyPatch):
     """A worker reads one of them for a clip, not the scores of a million."""
-    monkeypatch.setattr(clip_table, "TABLE_ROW_GROUP", 32)
+    monkeypatch.setattr(tables, "TABLE_ROW_GROUP", 32)
     before = (dataset / "clips.parquet").read_bytes()
     for path in (dataset / "work" / "commits").rglob("*.json"):
         path.unlink()

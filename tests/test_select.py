@@ -22,8 +22,8 @@ GOOD: dict[str, Any] = {
     "num_frames": 100,
     "start_s": 0.0,
     "duration_s": 4.0,
-    "starts_at": "start",
-    "ends_at": "end",
+    "start_kind": "start",
+    "end_kind": "end",
     "height_ratio": 1.2,
     "face_height_p5_px": 200.0,
     "yaw_p95_deg": 10.0,
@@ -223,7 +223,7 @@ def test_of_several_faces_the_one_that_the_box_means_counts():
 
 def test_a_stretch_without_a_face_has_one_reason_only():
     nothing = dict.fromkeys((f.name for f in SCORE_SCHEMA if f.nullable), None)
-    [row] = _judge({**nothing, "duration_s": 0.4, "starts_at": "gap", "ends_at": "gap"})
+    [row] = _judge({**nothing, "duration_s": 0.4, "start_kind": "gap", "end_kind": "gap"})
     assert (row["verdict"], row["reason"], row["value"], row["threshold"]) == ("dropped", "no_face", 0.0, 1.0)
     assert len(row["failures"]) == 1
     assert row["clip_class"] == "speech"
@@ -231,7 +231,7 @@ def test_a_stretch_without_a_face_has_one_reason_only():
 
 
 @pytest.mark.parametrize(
-    ("starts_at", "ends_at", "reason"),
+    ("start_kind", "end_kind", "reason"),
     [
         ("gap", "end", "face_gap"),
         ("start", "gap", "face_gap"),
@@ -243,14 +243,14 @@ def test_a_stretch_without_a_face_has_one_reason_only():
         ("piece", "chunk", "too_short"),
     ],
 )
-def test_a_clip_that_a_gap_made_too_short_is_told_so(starts_at: str, ends_at: str, reason: str):
-    [row] = _judge({"duration_s": 2.96, "starts_at": starts_at, "ends_at": ends_at})
+def test_a_clip_that_a_gap_made_too_short_is_told_so(start_kind: str, end_kind: str, reason: str):
+    [row] = _judge({"duration_s": 2.96, "start_kind": start_kind, "end_kind": end_kind})
     assert (row["reason"], row["value"], row["threshold"]) == (reason, 2.96, 3.0)
     assert [failure["reason"] for failure in row["failures"]] == [reason]
 
 
 def test_a_gap_is_no_reason_where_the_clip_is_long_enough():
-    kept, small = _judge({"starts_at": "gap"}, {"starts_at": "gap", "face_height_p5_px": 10.0})
+    kept, small = _judge({"start_kind": "gap"}, {"start_kind": "gap", "face_height_p5_px": 10.0})
     assert kept["verdict"] == "kept"
     assert small["reason"] == "face_too_small"
 

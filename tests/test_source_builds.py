@@ -14,12 +14,12 @@ from builds import build
 from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.records import pack
 from hs_data.manifests.sources import get_source
+from hs_data.pipeline.annotations.spans import place_spans
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import DecodeConfig
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.run.plan import list_inputs, score_items
-from hs_data.pipeline.run.spans import place_spans
 
 TALK = "OpenTalker__SadTalker__examples_ref_video_WDA_KatieHill_000_first4s.mp4"
 NTSC = "derived__dev_fps29.97.mp4"
@@ -54,7 +54,7 @@ def _outcomes(dataset: Dataset) -> dict[str, str]:
 
 
 def _clips(dataset: Dataset) -> list[dict]:
-    names = ["path", "start_s", "duration_s", "starts_at", "verdict", "split", "identity", "youtube_id"]
+    names = ["path", "start_s", "duration_s", "start_kind", "verdict", "split", "identity", "youtube_id"]
     return dataset.clips([*names, "annotation", "transcript", "language", "video_id", "start_frame"]).to_pylist()
 
 
@@ -90,7 +90,7 @@ def test_vfhq(root: Path, put: Put, weights: Path):
         f"meta_info/Clip+{D}+P0+C1+F0-99.txt": "annotation_unreadable",
     }
     [cut, full] = _clips(dataset)
-    assert full["starts_at"] == "span"
+    assert full["start_kind"] == "span"
     assert full["start_s"] == pytest.approx(21 * 1001 / 30000, abs=0.02)
     assert full["start_s"] + full["duration_s"] == pytest.approx(130 * 1001 / 30000, abs=0.02)
     assert (full["verdict"], full["youtube_id"], full["annotation"]) == ("kept", A, f"Clip+{A}+P0+C0+F20-130")

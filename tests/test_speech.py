@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hs_data.manifests.records import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
-from hs_data.pipeline import speech
-from hs_data.pipeline.speech import SpeechConfig, detect_speech, loudness_db
+from hs_data.pipeline.sync import speech
+from hs_data.pipeline.sync.speech import SpeechConfig, detect_speech, loudness_db
 
 
 def _tone(num_samples: int, level_db: float, hz: float = 440.0) -> np.ndarray:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from hs_data.manifests.errors import HsDataError
-from hs_data.pipeline.run import local_pool, supervise
-from hs_data.pipeline.run.beat import Beat
-from hs_data.pipeline.run.gpus import GpuShare
-from hs_data.pipeline.run.pools import WORKER_VARIABLES, Event, environment
-from hs_data.pipeline.run.supervise import Limits, Quarantine, Supervisor
-from hs_data.pipeline.run.units import Item, Phase, Unit
-from hs_data.pipeline.run.work import Done
+from hs_data.pipeline.workers import local_pool, supervise
+from hs_data.pipeline.workers.gpus import GpuShare
+from hs_data.pipeline.workers.pools import WORKER_VARIABLES, Event, environment
+from hs_data.pipeline.workers.supervise import Limits, Quarantine, Supervisor
+from hs_data.pipeline.workers.units import Item, Phase, Unit
+from hs_data.pipeline.workers.worker import Done
+from hs_data.pipeline.workers.worker_status import WorkerStatus
 
 LIMITS = Limits(recycle_mb=3000.0)
 TRACE = "File decode.py, line 1 in frames\n"
@@ -67,7 +67,7 @@ class FakePool:
         return worker
 
     def _work(self, worker: str, unit: Unit) -> None:
-        beat = Beat(self._dataset, worker)
+        beat = WorkerStatus(self._dataset, worker)
         for item in unit.items:
             name = item["id"]
             self.tries[name] += 1

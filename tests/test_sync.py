@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hs_data.pipeline.correlation import estimate
-from hs_data.pipeline.sync import SyncConfig
+from hs_data.pipeline.sync.correlation import estimate
+from hs_data.pipeline.sync.estimate import SyncConfig
 
 FPS, RATE = 25, 16_000
 SHIFTS = {"-200ms": 5, "-80ms": 2, "+40ms": -1, "+120ms": -3, "+320ms": -8}
@@ -127,8 +127,8 @@ def test_bad_settings_are_refused(bad):
 @pytest.fixture(scope="session")
 def watched(media, weights):
     """Measure the opening and read the sound of a clip, by name."""
-    from hs_data.pipeline import mouth
-    from hs_data.pipeline.faces import FacesConfig, detect_scaled
+    from hs_data.pipeline.faces import mouth
+    from hs_data.pipeline.faces.detect import FacesConfig, detect_scaled
     from hs_data.pipeline.media import audio
     from hs_data.pipeline.media.decode import DecodeConfig, frames
     from hs_data.pipeline.media.probe import probe

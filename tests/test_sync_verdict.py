@@ -19,13 +19,13 @@ import pytest
 from hs_data.manifests import settings
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.storage import write_json
+from hs_data.pipeline.maintain.reselect import judge_again
 from hs_data.pipeline.report.best_change import best_change, large_losses
 from hs_data.pipeline.report.clip_columns import ClipColumns
 from hs_data.pipeline.report.diff import diff
 from hs_data.pipeline.report.page import make_report
 from hs_data.pipeline.report.samples import EXAMPLES, lead_caption
 from hs_data.pipeline.report.what_if import WhatIf, rule_table
-from hs_data.pipeline.run.reselect import judge_again
 from hs_data.pipeline.select import RULES, SelectConfig
 
 POLICY = "highsync"

@@ -20,20 +20,23 @@ from hs_data.manifests.errors import ModelError
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.shards import Shard
-from hs_data.pipeline import encode, lip_crops, measures, networks, score
+from hs_data.pipeline import networks
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.costs import Costs
-from hs_data.pipeline.demo.encode import add_sound, encode_video
-from hs_data.pipeline.distances import distances, estimate, lse
-from hs_data.pipeline.faces import Detections
-from hs_data.pipeline.kept_clip import EncodeItem
-from hs_data.pipeline.lips import LipReader, LipStream
+from hs_data.pipeline.encode import encoder
+from hs_data.pipeline.encode.items import EncodeItem
+from hs_data.pipeline.faces.detect import Detections
+from hs_data.pipeline.faces.tracks import Linker, TracksConfig
 from hs_data.pipeline.media import audio
+from hs_data.pipeline.media.costs import Costs
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.models.syncnet import SyncNet
+from hs_data.pipeline.score import metrics, scorer
 from hs_data.pipeline.select import SelectConfig, select
-from hs_data.pipeline.sync import SyncConfig
-from hs_data.pipeline.tracks import Linker, TracksConfig
+from hs_data.pipeline.sync import lip_crops
+from hs_data.pipeline.sync.distances import distances, estimate, lse
+from hs_data.pipeline.sync.estimate import SyncConfig
+from hs_data.pipeline.sync.lips import LipReader, LipStream
+from hs_data.pipeline.sync.syncnet import SyncNet
 
 CPU = torch.device("cpu")
 
@@ -199,7 +202,7 @@ def test_too_little_speech_is_not_measured_and_said_so(num_frames, num_voiced):
     voiced[2 : 2 + num_voiced] = True
     found = estimate(lips, sound, voiced, SyncConfig(backend="syncnet"))
     assert (found.lead_frames, found.confidence, found.speech_s, len(found.curve)) == (0, 0, 0, 0)
-    row = measures.measure_sync(found)
+    row = metrics.measure_sync(found)
     assert "audio_lead_frames" not in row
     assert "sync_confidence" not in row
     assert (row["lse_c"] is None) == (num_frames < 6)
@@ -212,7 +215,7 @@ def test_a_speaking_clip_that_cannot_be_measured_is_too_short_for_sync(num_voice
     found = estimate(lips, sound, np.arange(75) < num_voiced, SyncConfig(backend="syncnet"))
     clip = {"clip_id": "c", "video_id": "v", "path": "v.mp4", "source": "folder", "track": 0, "start_frame": 0}
     clip |= {"num_frames": 75, "start_s": 0.0, "duration_s": 3.0, "speech_share": num_voiced / 75}
-    scores = pa.Table.from_pylist([clip | measures.measure_sync(found)], schema=SCORE_SCHEMA)
+    scores = pa.Table.from_pylist([clip | metrics.measure_sync(found)], schema=SCORE_SCHEMA)
     [row] = select(scores, SelectConfig(min_sync_confidence=1.0, min_speech_share=0.2), "highsync").to_pylist()
     assert row["reason"] == reason
     assert [failure["reason"] for failure in row["failures"]] == ([reason] if reason else [])
@@ -325,7 +328,7 @@ def test_a_stream_holds_one_batch_and_repeats_nothing():
 
 
 def test_growing_tracks_give_what_whole_ones_would():
-    """Two faces, a gap, a third face that soon goes; frames are dropped as `Footage` drops them."""
+    """Two faces, a gap, a third face that soon goes; frames are dropped as `VideoObserver` drops them."""
     num_frames, stride, config = 130, 3, TracksConfig()
     spans = {0: [(0, 60), (64, 130)], 1: [(10, 77)], 2: [(90, 97)]}
     pictures = moving(num_frames, seed=4, side=96)
@@ -400,17 +403,17 @@ def film(tmp_path_factory):
 def config(monkeypatch):
     monkeypatch.setattr(networks, "make_syncnet", lambda sync, models: Watcher())
     monkeypatch.setattr(networks, "make_detector", lambda faces, models: FaceAlways())
-    for module in (score, encode):
+    for module in (scorer, encoder):
         monkeypatch.setattr(module.speech, "detect_speech", lambda pcm, config: np.ones(len(pcm) // 640, bool))
     return Config(sync=SyncConfig(backend="syncnet", correct=True, min_confidence=0.1, max_residual_ms=20.0))
 
 
 def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, config, tmp_path):
     path, video = film
-    stretch = score.ScoreItem(
+    stretch = scorer.ScoreItem(
         video_id="v", path=path.name, source="folder", video=video, start_frame=0, end_frame=video.num_frames
     )
-    [row] = score.Scorer(config).score(stretch, path.parent, Costs()).rows
+    [row] = scorer.Scorer(config).score(stretch, path.parent, Costs()).rows
     assert row["audio_lead_frames"] == pytest.approx(EARLY, abs=0.2)
     assert row["audio_lead_ms"] == pytest.approx(40 * EARLY, abs=8)
     assert (row["sync_trust"], row["sync_speech_s"]) == ("high", 6.2)
@@ -431,7 +434,7 @@ def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, confi
         )
 
     items = [item(row["audio_lead_frames"]), item(EARLY + 1, start=5), item(None, start=10), item(-EARLY, start=15)]
-    receipts = encode.Encoder(config).encode(items, path.parent, tmp_path / "s.parquet", Costs())
+    receipts = encoder.Encoder(config).encode(items, path.parent, tmp_path / "s.parquet", Costs())
     mended, overdone, untouched, wrong_way = (receipts[item.item_id] for item in items)
     assert mended["audio_shift_samples"] == round(row["audio_lead_frames"] * 640)
     assert abs(mended["residual_lead_ms"]) <= 8
@@ -448,7 +451,7 @@ def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, confi
 
 def test_what_cannot_be_measured_again_is_not_trusted(film, config, tmp_path, monkeypatch):
     path, video = film
-    monkeypatch.setattr(encode.speech, "detect_speech", lambda pcm, config: np.zeros(len(pcm) // 640, bool))
+    monkeypatch.setattr(encoder.speech, "detect_speech", lambda pcm, config: np.zeros(len(pcm) // 640, bool))
     item = EncodeItem(
         clip_id="c",
         path=path.name,
@@ -460,7 +463,7 @@ def test_what_cannot_be_measured_again_is_not_trusted(film, config, tmp_path, mo
         mouth_opening=np.zeros(60, np.float32),
         lead_frames=EARLY,
     )
-    [receipt] = encode.Encoder(config).encode([item], path.parent, tmp_path / "s.parquet", Costs()).values()
+    [receipt] = encoder.Encoder(config).encode([item], path.parent, tmp_path / "s.parquet", Costs()).values()
     assert (receipt["outcome"], receipt["value"]) == ("sync_fix_failed", None)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from hs_data.pipeline.faces import Detections
-from hs_data.pipeline.tracks import Linker, Track, TracksConfig, iou
+from hs_data.pipeline.faces.detect import Detections
+from hs_data.pipeline.faces.tracks import Linker, Track, TracksConfig, iou
 
 Boxes = Callable[[int], Sequence[Sequence[float] | np.ndarray]]
 

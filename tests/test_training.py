@@ -20,7 +20,7 @@ from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state,
 from hs_data.trainer.config import OptimConfig
 from hs_data.trainer.launch import Setup, launch, prepare
 from hs_data.trainer.metrics import read_metrics
-from hs_data.trainer.optimizer import Average, rate_share
+from hs_data.trainer.optimizer import EMA, lr_scale
 from hs_data.trainer.recipes.registry import make_recipe
 from hs_data.trainer.request import make_setup
 from hs_data.trainer.validation import Pair, interval, summarise
@@ -250,15 +250,15 @@ def test_samples_can_be_learnt_by_heart(dataset, tmp_path, monkeypatch):
 def test_learning_rates_rise_and_fall():
     recipe = make_recipe("highsync-stage1", {})
     config = OptimConfig(warmup_steps=10, schedule="cosine")
-    shares = [rate_share(step, 110, config, recipe) for step in (0, 9, 10, 60, 110)]
+    shares = [lr_scale(step, 110, config, recipe) for step in (0, 9, 10, 60, 110)]
     assert shares == pytest.approx([0.1, 1, 1, 0.5, 0], abs=1e-9)
-    assert rate_share(60, 110, replace(config, schedule="linear"), recipe) == pytest.approx(0.5)
-    assert rate_share(49, 10_000, OptimConfig(), recipe) == pytest.approx(0.5)  # the recipe's own 100 steps
+    assert lr_scale(60, 110, replace(config, schedule="linear"), recipe) == pytest.approx(0.5)
+    assert lr_scale(49, 10_000, OptimConfig(), recipe) == pytest.approx(0.5)  # the recipe's own 100 steps
 
 
 def test_an_average_follows_and_can_be_swapped_in():
     value = torch.nn.Parameter(torch.zeros(3))
-    average = Average({"a": value}, 0.5)
+    average = EMA({"a": value}, 0.5)
     with torch.no_grad():
         value.fill_(1.0)
     average.update(100)

@@ -13,11 +13,11 @@ from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.index import read_index, tables_are_whole, write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import verify
+from hs_data.pipeline.maintain.forget import forget
+from hs_data.pipeline.maintain.merge import merge
+from hs_data.pipeline.maintain.reselect import reselect
+from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.report.page import write_report
-from hs_data.pipeline.run.forget import forget
-from hs_data.pipeline.run.merge import merge
-from hs_data.pipeline.run.reselect import reselect
-from hs_data.pipeline.run.resplit import resplit
 
 ANNA, BERT = "id00001", "id00002"
 WRITTEN = "not the bytes that were written"

@@ -18,16 +18,16 @@ from rich.console import Console
 from hs_data.manifests import settings
 from hs_data.manifests.errors import HsDataError
 from hs_data.pipeline.demo.clips import Clip, clips
-from hs_data.pipeline.demo.encode import add_sound, encode_video
-from hs_data.pipeline.faces import Detections
+from hs_data.pipeline.faces.detect import Detections
+from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.models.haar import HaarDetector
 from hs_data.pipeline.run import build
-from hs_data.pipeline.run.beat import Beat
 from hs_data.pipeline.run.command import make_request
-from hs_data.pipeline.run.pools import Event
 from hs_data.pipeline.run.progress import Display
-from hs_data.pipeline.run.units import Unit
-from hs_data.pipeline.run.work import Setup, Worker
+from hs_data.pipeline.workers.pools import Event
+from hs_data.pipeline.workers.units import Unit
+from hs_data.pipeline.workers.worker import Setup, Worker
+from hs_data.pipeline.workers.worker_status import WorkerStatus
 
 SETTINGS = ("select.sync_rules=never", "select.min_face_px=0", "run.unit_s=60", "run.shard_mb=6")
 NAMES = ("a.mp4", "b.mp4", "two.mp4")
@@ -66,7 +66,7 @@ class InlinePool:
                 done = self._worker.run(Unit.from_table(unit.to_table()))
             self._events.append(Event(worker=name, unit=unit, done=done))
         except KilledError as death:
-            Beat(Path(self._setup["dataset"]), name).turn_to(str(death))
+            WorkerStatus(Path(self._setup["dataset"]), name).turn_to(str(death))
             self._events.append(Event(worker=name, unit=unit))
             self._start()
         except (HsDataError, OSError):
@@ -151,7 +151,7 @@ def run(
 def undisturbed() -> Iterator[pytest.MonkeyPatch]:
     """Let workers live in pytest's process, whose timer is its own, and look at each picture once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Beat, "deadline", lambda beat, budget_s: nullcontext(nullcontext()))
+        patch.setattr(WorkerStatus, "deadline", lambda beat, budget_s: nullcontext(nullcontext()))
         patch.setattr(HaarDetector, "_detect_one", _remembered(HaarDetector._detect_one))
         yield patch
 

@@ -46,7 +46,7 @@ class OptimConfig:
     """Added to the root of the gradient's square."""
     max_grad_norm: Annotated[float, Range(1e-06, 1000000000.0)] = 1.0
     """Longer gradients are cut to this length."""
-    accumulation: Annotated[int, Range(1, 4096)] = 1
+    grad_accum_steps: Annotated[int, Range(1, 4096)] = 1
     """Parts that each process's share of a batch is computed in, one after the other."""
     ema_decay: Annotated[float, Range(0, 0.9999999)] = 0.0
     """Decay of the moving average of the weights that is judged and shipped; 0: none."""

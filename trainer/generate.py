@@ -21,7 +21,7 @@ from ..pipeline.media.film import write_film
 from ..pipeline.media.probe import probe
 from ..pipeline.media.pyav_backend import source_frames
 from ..pipeline.paste import paste, seam
-from ..pipeline.run.single import prepare
+from ..pipeline.run.inference_dataset import prepare
 from .checkpoint import State, find_checkpoint, read_state
 from .networks import load_network
 from .sampling import Sampler, SamplingConfig

@@ -38,7 +38,7 @@ from .recipes.parameters import freeze
 from .recipes.recipe import Recipe
 from .recipes.registry import make_recipe
 from .stopping import StoppedError, stop_requests
-from .validation import Judgement
+from .validation import ValidationResult
 from .world import World, join_world
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def where_it_stands(setup: Setup) -> str:
     return f"{setup.run}: stopped; {saved}; to go on: {setup.go_on}"
 
 
-def train(setup: Setup) -> Judgement | None:
+def train(setup: Setup) -> ValidationResult | None:
     """Train in this process, one of those that the environment describes.
 
     Raises:

@@ -19,15 +19,15 @@ from .data.batch import Batch
 from .data.loader import Loader
 from .data.samples import Samples
 from .metrics import Metrics
-from .optimizer import Average, grad_norm, load_optimizer, make_optimizer, optimizer_tensors, rate_share
+from .optimizer import EMA, grad_norm, load_optimizer, lr_scale, make_optimizer, optimizer_tensors
 from .recipes.recipe import Recipe, Schedule
 from .stopping import StoppedError
-from .validation import Judgement, compare_sounds, summarise
+from .validation import ValidationResult, compare_sounds, summarise
 from .watch import Watch
 from .world import World
 
 if TYPE_CHECKING:
-    from .evaluate import Films
+    from .sample_videos import SampleVideos
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Training:
         self.parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
         self.optimizer = make_optimizer(self.parameters, config.optim, recipe)
         self._rate = self.optimizer.param_groups[0]["lr"]
-        self.average = Average(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
+        self.average = EMA(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
         self._parallel = _parallel(network, world)
         self._called = torch.compile(self._parallel or network) if config.model.compile else self._parallel or network
         self._num_bad = 0
@@ -90,7 +90,7 @@ class Training:
 
     def run(
         self, checkpoints: Checkpoints, metrics: Metrics | None, asked: Callable[[], bool] = lambda: False
-    ) -> Judgement | None:
+    ) -> ValidationResult | None:
         """Train to the last step; checkpoints and metrics are written by the main process.
 
         Args:
@@ -164,7 +164,7 @@ class Training:
     def _step(self, batch: Batch, watch: Watch) -> None:
         """Do one optimizer step, or skip it where the gradient is not finite."""
         config = self.config.optim
-        share = rate_share(self.state.step, self.config.run.steps, config, self.recipe)
+        share = lr_scale(self.state.step, self.config.run.steps, config, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * share
         per_sample = self._backward(batch)
@@ -192,7 +192,7 @@ class Training:
         return torch.cat(losses)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        return batch.split(-(-len(batch) // self.config.optim.accumulation))
+        return batch.split(-(-len(batch) // self.config.optim.grad_accum_steps))
 
     def _skip(self, batch: Batch, per_sample: torch.Tensor) -> None:
         """Leave the weights as they are, name the clips, and give up after too many in a row."""
@@ -228,7 +228,7 @@ class Training:
         values = watch.values(self.state.batch_size)
         metrics.write(self.state.step, {**values, "lr": self.optimizer.param_groups[0]["lr"]})
 
-    def _judge(self, metrics: Metrics | None) -> Judgement | None:
+    def _judge(self, metrics: Metrics | None) -> ValidationResult | None:
         """Judge the averaged weights, in the main process alone."""
         self.world.wait()
         found = None
@@ -259,12 +259,12 @@ class Training:
         self.world.wait()
 
     @cached_property
-    def _films(self) -> "Films":
-        from .evaluate import Films  # noqa: PLC0415 - decoders and video, for runs that film alone
+    def _films(self) -> "SampleVideos":
+        from .sample_videos import SampleVideos  # noqa: PLC0415 - decoders and video, for runs that film alone
 
         run = self.config.run
         number = {"num_clips": run.sample_clips, "num_steps": run.sample_steps}
-        return Films(self.run_folder, self.config.data, self.recipe, **number)
+        return SampleVideos(self.run_folder, self.config.data, self.recipe, **number)
 
     @contextmanager
     def _shipped(self) -> Iterator[None]:

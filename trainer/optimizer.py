@@ -37,7 +37,7 @@ def make_optimizer(parameters: Parameters, config: OptimConfig, recipe: Recipe) 
     return AdamW8bit(ordered, **options)
 
 
-def rate_share(step: int, steps: int, config: OptimConfig, recipe: Recipe) -> float:
+def lr_scale(step: int, steps: int, config: OptimConfig, recipe: Recipe) -> float:
     """Return what the learning rate of a step is, as a share of the full one.
 
     Args:
@@ -55,7 +55,7 @@ def rate_share(step: int, steps: int, config: OptimConfig, recipe: Recipe) -> fl
     return 0.5 * (1 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1.0
 
 
-class Average:
+class EMA:
     """Exponential moving average of the weights that train, float32, on their device.
 
     The decay rises to its full value over the first steps, as (1 + step) / (10 + step), so that the random start is

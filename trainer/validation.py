@@ -27,7 +27,7 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ValidationResult:
     """What was measured on the same held-out samples as always."""
 
     loss: float
@@ -87,7 +87,7 @@ def _pairs(network: Network, recipe: Recipe, samples: Samples, schedule: Schedul
         yield Pair(clip_id=clip, level=level, own=own[place], swapped=swapped[place] if differs else None)
 
 
-def summarise(pairs: list[Pair]) -> Judgement:
+def summarise(pairs: list[Pair]) -> ValidationResult:
     """Average pairs by clip first, so that a clip that was drawn often counts once."""
     gaps: dict[str, list[float]] = defaultdict(list)
     by_level: dict[int, list[Pair]] = defaultdict(list)
@@ -97,7 +97,7 @@ def summarise(pairs: list[Pair]) -> Judgement:
             gaps[pair.clip_id].append(pair.swapped - pair.own)
     levels = {level: by_level[level] for level in sorted(by_level)}
     swapped = {level: [p.swapped - p.own for p in found if p.swapped is not None] for level, found in levels.items()}
-    return Judgement(
+    return ValidationResult(
         loss=float(np.mean([pair.own for pair in pairs])),
         gap=interval([float(np.mean(values)) for values in gaps.values()]),
         loss_by_level={level: float(np.mean([pair.own for pair in found])) for level, found in levels.items()},

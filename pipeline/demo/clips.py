@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...manifests.records import FRAME_RATE, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
-from .encode import Shown
+from ..media.mp4 import Shown
 from .face import CLOSE, WIDE, Framing
 from .shots import Edit, Hidden, Shot, SideBySide, Still, Talker
 from .speech import Silence, Speech

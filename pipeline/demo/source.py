@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...manifests.errors import DatasetError
 from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_json
+from ..media.mp4 import add_sound, encode_video
 from .clips import Clip, Film, clips
-from .encode import add_sound, encode_video
 
 logger = logging.getLogger(__name__)
 

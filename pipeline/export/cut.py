@@ -14,7 +14,7 @@ from ...manifests.errors import MediaError
 from ...manifests.records import Video
 from ...manifests.storage import atomic_path, below, sha256_file
 from .. import crop
-from ..kept_clip import EncodeItem, decode_runs
+from ..encode.items import EncodeItem, decode_runs
 from ..media import decode
 from ..media.decode import DecodeConfig
 from ..media.probe import probe
@@ -103,7 +103,7 @@ def _from_source(
     for run in decode_runs([_item(dataset, clip, video) for clip in clips]):
         waiting = [_OpenFilm(item, cutting) for item in run.items]
         frames = decode.frames(
-            path, video, start_frame=run.start_frame, end_frame=run.end_frame, config=config, judge=False
+            path, video, start_frame=run.start_frame, end_frame=run.end_frame, config=config, check=False
         )
         try:
             for frame in frames:

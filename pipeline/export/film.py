@@ -10,7 +10,7 @@ from av.codec.context import Flags
 from av.video.frame import VideoFrame
 
 from ...manifests.records import FRAME_RATE, SAMPLE_RATE_HZ
-from ..demo.encode import BIT_EXACT, TICK, add_sound
+from ..media.mp4 import BIT_EXACT, TICK, add_sound
 
 X264 = {"preset": "fast", "threads": "1", "profile": "high", "x264-params": "mbtree=0"}
 """One thread, because workers share the cores and another number makes another stream. Without a macroblock tree: with

@@ -50,13 +50,13 @@ def frames(
     config: DecodeConfig,
     deadline: DecodeDeadline | None = None,
     stats: DecodeStats | None = None,
-    judge: bool = True,
+    check: bool = True,
 ) -> Generator[Frame, None, None]:
     """Yield frames `start_frame` to `end_frame` (not included; None is all) of the 25 fps grid, each exactly once.
 
     A frame has the same pixels whether it is reached by a seek or by reading from the start. The last source frame is
     held to the end. Damaged frames are left out and the one before is held; `stats` counts them.
-    With `judge` off that is no error: the caller looks at `Frame.is_stale`.
+    With `check` off that is no error: the caller looks at `Frame.is_stale`.
 
     Raises:
         ValueError: the range is not inside the video.
@@ -68,7 +68,7 @@ def frames(
     if not 0 <= start_frame <= end <= video.num_frames:
         raise ValueError(f"frames {start_frame} to {end} are not inside the video's {video.num_frames}")
     slots, guard = range(start_frame, end), deadline or nullcontext()
-    checked = _checked(path, video, slots, config, guard, stats or DecodeStats(), judge=judge)
+    checked = _checked(path, video, slots, config, guard, stats or DecodeStats(), check=check)
     return prefetch(checked, config.prefetch_frames)
 
 
@@ -80,7 +80,7 @@ def _checked(
     guard: AbstractContextManager[object],
     stats: DecodeStats,
     *,
-    judge: bool,
+    check: bool,
 ) -> Iterator[Frame]:
     """Run the backend, then compare what came out with what should have."""
     if not slots:
@@ -90,7 +90,7 @@ def _checked(
         num_shown += 1
         yield frame
     counts = f"{stats.num_decoded} decoded, {stats.num_errors} packets refused, {stats.num_damaged} damaged"
-    is_lost = not num_shown or (judge and stats.num_missing > MISSING_SHARE * len(slots))
+    is_lost = not num_shown or (check and stats.num_missing > MISSING_SHARE * len(slots))
     if is_lost and stats.num_too_large:
         what = f"{stats.num_too_large} pictures are above decode.max_pixels={config.max_pixels}"
         raise MediaError("picture_too_large", f"{what}, so {stats.num_missing} of {len(slots)} frames are missing")

@@ -4,9 +4,9 @@ import importlib.util
 from pathlib import Path
 
 from ...manifests.errors import ConfigError, ModelError, how_to_install
-from ..faces import FaceDetector, FacesConfig
-from ..quality import CLIP, QualityConfig, QualityNetwork
-from ..sync import SyncConfig, SyncNetwork
+from ..faces.detect import FaceDetector, FacesConfig
+from ..faces.quality import CLIP, QualityConfig, QualityNetwork
+from ..sync.estimate import SyncConfig, SyncNetwork
 from .registry import ModelsConfig, require
 
 CLIP_FILES = (
@@ -37,7 +37,7 @@ def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
         weights = require("retinaface", models)
         return RetinaFaceDetector(weights, min_score=faces.min_score, device=device, dtype=dtype)
     if faces.backend == "annotated":
-        from ..annotated import NoDetector  # noqa: PLC0415
+        from ..faces.annotated import NoDetector  # noqa: PLC0415
 
         return NoDetector()
     from .haar import HaarDetector  # noqa: PLC0415
@@ -53,9 +53,9 @@ def make_syncnet(sync: SyncConfig, models: ModelsConfig) -> SyncNetwork | None:
     """
     if sync.backend != "syncnet":
         return None
+    from ..sync.syncnet import SyncNet  # noqa: PLC0415
     from .device import place  # noqa: PLC0415
     from .registry import require  # noqa: PLC0415
-    from .syncnet import SyncNet  # noqa: PLC0415
 
     device, dtype = place(models)
     return SyncNet(require("syncnet", models), device=device, dtype=dtype)

@@ -16,7 +16,7 @@ from ..config import resolve
 from . import lock
 from .download import Follow, download, hub_folder, size_of
 from .entries import MODEL_FILES, ModelFile
-from .own import known_name
+from .overrides import known_name
 from .registry import (
     ModelsConfig,
     check_licences,

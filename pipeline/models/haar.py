@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ...manifests.errors import ModelError
-from ..faces import Detections
+from ..faces.detect import Detections
 
 CASCADE = "haarcascade_frontalface_default.xml"
 

@@ -16,7 +16,7 @@ from ...manifests.errors import ConfigError, ModelError
 from . import lock
 from .entries import ModelFile
 from .hashes import hash_file
-from .own import read_entries
+from .overrides import read_entries
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def models_dir(config: ModelsConfig) -> Path:
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "hs-data" / "models"
 
 
-def pinned(config: ModelsConfig) -> ModelsConfig:
+def with_absolute_dir(config: ModelsConfig) -> ModelsConfig:
     """Write the folder out in full, for workers with another working folder or environment."""
     return replace(config, dir=str(models_dir(config)))
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from ...manifests.errors import ModelError
-from ..faces import Detections
+from ..faces.detect import Detections
 from .weights import load_weights
 
 NMS_IOU = 0.4

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ...manifests.errors import ModelError
-from ..faces import Detections
+from ..faces.detect import Detections
 
 NMS_IOU = 0.3
 TOP_K = 100

@@ -12,12 +12,12 @@ from ...manifests.dataset import Clip, Dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.status import counted
 from ...manifests.storage import digest, read_json, write_json
-from .. import calibration
-from ..config import Config, settled
+from ..config import Config, resolve_device
+from ..media.source_clip import open_source, source_folder
 from ..models import make_syncnet
 from ..select import judges_sync
-from ..source_clip import open_source, source_folder
-from ..sync import SyncNetwork
+from ..sync import calibration
+from ..sync.estimate import SyncNetwork
 from .clip_columns import ClipColumns
 
 FILE = "calibration.json"
@@ -47,7 +47,7 @@ def calibrate(
     config = _config(dataset, assignments)
     network = make_syncnet(config.sync, config.models)
     subjects = list(_subjects(dataset, config, network, limit, input_dir))
-    spans = calibration.SPANS[config.sync.backend]
+    spans = calibration.EXTRA_FRAMES[config.sync.backend]
     found = calibration.run(subjects, calibration.estimator(config, network), spans=spans)
     if not found.trials:
         raise DatasetError(f"{dataset.path}: no kept clip with speech is long enough to be tried; build more of them")
@@ -101,7 +101,7 @@ def _config(dataset: Dataset, assignments: Sequence[str]) -> Config:
         raise ConfigError(
             f"{', '.join(sorted(set(given) - {'models'}))}: only models.* can be set; others are the build's"
         )
-    return settled(settings.build(Config, settings.merge(dataset.index["config"], given)))
+    return resolve_device(settings.build(Config, settings.merge(dataset.index["config"], given)))
 
 
 def _subjects(

@@ -15,7 +15,7 @@ from ...manifests.schema import CLIP_SCHEMA
 PER_FRAME = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
 """Columns that are read for single clips, or in one pass that keeps nothing of them."""
 REPEATED = (
-    *("video_id", "path", "source", "identity", "starts_at", "ends_at", "sync_trust", "detail", "language"),
+    *("video_id", "path", "source", "identity", "start_kind", "end_kind", "sync_trust", "detail", "language"),
     *("verdict", "reason", "clip_class", "split", "crop_policy", "shard"),
 )
 """Text columns that say the same many times."""

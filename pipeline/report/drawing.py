@@ -15,8 +15,8 @@ from ...manifests.records import FRAME_RATE
 from ...manifests.storage import atomic_path
 from ..config import Config
 from ..crop import crop_boxes
-from ..demo.encode import add_sound, encode_video
-from ..source_clip import SourceClip, open_source, source_folder
+from ..media.mp4 import add_sound, encode_video
+from ..media.source_clip import SourceClip, open_source, source_folder
 from .clip_columns import ClipColumns
 from .previews import SAMPLE_RATE_HZ
 from .story import find

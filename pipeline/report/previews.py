@@ -12,8 +12,8 @@ from ...manifests.dataset import Clip, Dataset
 from ...manifests.records import FRAME_RATE
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest
-from ..demo.encode import add_sound, encode_video
 from ..latents import Codec, codec_of
+from ..media.mp4 import add_sound, encode_video
 
 SIDE_PX = 256
 MAX_FRAMES = 4 * FRAME_RATE

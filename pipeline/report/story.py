@@ -86,7 +86,7 @@ def tell_clip(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
     """Yield what is known of a candidate clip, judged by these limits."""
     end_s = row["start_s"] + row["duration_s"]
     yield f"clip {row['clip_id']}  {row['start_s']:.2f}-{end_s:.2f} s of {row['path']}, {row['num_frames']} frames"
-    yield f"  begins at a {row['starts_at']}, ends at a {row['ends_at']}"
+    yield f"  begins at a {row['start_kind']}, ends at a {row['end_kind']}"
     if row["track"] is not None:
         yield from _tell_measures(row, limits)
     yield from _tell_verdict(row)

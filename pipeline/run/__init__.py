@@ -1,1 +1,1 @@
-"""Plan, workers and commits: the only room that knows of Ray, processes and resuming."""
+"""Execute a build: plan, ledgers, phases, finalize. Nothing here knows of pixels."""

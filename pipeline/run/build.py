@@ -12,29 +12,29 @@ import pyarrow.compute as pc
 from ...manifests import settings
 from ...manifests.commits import Commit
 from ...manifests.forgotten import Forgotten
+from ...manifests.lock import lock_dataset
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.storage import sweep
 from ..config import Config
 from ..demo.source import make_demo
-from ..kept_clip import encode_id
+from ..encode.items import encode_id
+from ..maintain.forget import finish_forgetting
 from ..models import registry, require_iqa
 from ..select import select
+from ..workers.left_out import drop_forgotten, not_forgotten
+from ..workers.outcomes import is_done
+from ..workers.pools import Pool, make_pool
+from ..workers.supervise import Limits, Supervisor
+from ..workers.units import Item, Phase, Unit, UnitSize, encode_size, score_size
 from .finalize import Result, finalize
-from .forget import finish_forgetting
 from .ledger import Ledger, read_scores
-from .left_out import leave_out, not_forgotten
-from .lock import lock_dataset
 from .missing import Missing, check_all
-from .outcomes import is_done
 from .plan import PlanFile, check, list_inputs, probe_fingerprint, score_items
-from .pools import Pool, make_pool
 from .progress import Display
 from .restore import restore_commits
 from .shard_layout import ShardLayout
 from .superseded import remove_commits, take_back
-from .supervise import Limits, Supervisor
-from .units import Item, Phase, Unit, UnitSize, encode_size, score_size
 
 logger = logging.getLogger(__name__)
 RECYCLE_MB = 3000.0
@@ -115,7 +115,7 @@ class Build:
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
         finish_forgetting(self._dataset)
-        num_listed, inputs = len(inputs), leave_out(inputs, Forgotten(self._dataset))
+        num_listed, inputs = len(inputs), drop_forgotten(inputs, Forgotten(self._dataset))
         for folder in ("shards", "work/scores"):
             sweep(self._dataset / folder)
         restore_commits(self._dataset, config)
@@ -218,7 +218,9 @@ class Build:
     def _workers(self) -> Pool:
         if self._pool is None:
             setup = {
-                "config": settings.to_table(replace(self._config, models=registry.pinned(self._config.models))),
+                "config": settings.to_table(
+                    replace(self._config, models=registry.with_absolute_dir(self._config.models))
+                ),
                 "root": str(self._request.root.resolve()),
                 "dataset": str(self._dataset.resolve()),
             }

@@ -13,7 +13,7 @@ from ...manifests import settings
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, HsDataError
 from ...manifests.storage import digest, read_json
-from ..config import Config, resolve, settled
+from ..config import Config, resolve, resolve_device
 from ..models import registry
 from ..report.funnel import as_table
 from ..report.page import make_report
@@ -66,7 +66,7 @@ def make_request(
         root=root,
         dataset=output,
         preset=preset or known.preset,
-        config=settled(resolve(**layers, saved=selection)),
+        config=resolve_device(resolve(**layers, saved=selection)),
         selection=selection,
         built_select=settings.to_table(plain.select),
         executor=executor,

@@ -19,13 +19,13 @@ from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
 from ...manifests.selections import count_clips
 from ...manifests.storage import digest, read_json
+from ...manifests.tables import TABLE_ROW_GROUP, Places, write_clips
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
-from .clip_table import TABLE_ROW_GROUP, Places, write_clips
+from ..workers.outcomes import outcome_of
+from ..workers.units import Item
 from .ledger import Ledger
-from .outcomes import outcome_of
-from .units import Item
 
 Row = dict[str, Any]
 

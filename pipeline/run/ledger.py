@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.schema import SCORE_SCHEMA, SCORES
-from .claims import face_centres
-from .outcomes import is_retried
-from .spans import annotate
-from .supervise import Quarantine
-from .units import Item, Phase
+from ..annotations.claims import face_centres
+from ..annotations.spans import annotate
+from ..workers.outcomes import is_retried
+from ..workers.supervise import Quarantine
+from ..workers.units import Item, Phase
 
 Receipt = dict[str, Any]
 ROWS_AT_ONCE = 20_000

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ...manifests.errors import DatasetError
+from ..workers.outcomes import is_retried, outcome_of
+from ..workers.units import Item, Phase
 from .ledger import Ledger
-from .outcomes import is_retried, outcome_of
-from .units import Item, Phase
 
 
 class Missing:

@@ -13,12 +13,12 @@ from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
 from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import digest, read_json, write_json
+from ..annotations.boxes import annotated_faces, key_of
+from ..annotations.spans import frame_at, merge, pack_span, place_spans, stretch_id
 from ..config import Config
 from ..media.limits import MediaLimits, special_kind
 from ..media.source_file import FileFacts, facts_of
-from .boxes import annotated_faces, key_of
-from .spans import frame_at, merge, pack_span, place_spans, stretch_id
-from .units import Item, Phase, Unit, group
+from ..workers.units import Item, Phase, Unit, group
 
 PROBE_VERSION = 2
 """Raise it when a probe says something else of the same file: what was probed before is then probed again."""

@@ -12,7 +12,7 @@ from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE
 from ...manifests.sources import Source, get_source
-from ..config import Config, settled
+from ..config import Config, resolve_device
 from .build import Build, Request
 from .progress import Display
 
@@ -53,7 +53,7 @@ def recrop(
     if "merged" in index:
         raise DatasetError(f"{dataset.path}: was merged from several datasets; name one of those")
     own = index["config"]["crop"]["policy"]
-    config = settled(settings.build(Config, settings.merge(index["config"], {"crop": {"policy": policy}})))
+    config = resolve_device(settings.build(Config, settings.merge(index["config"], {"crop": {"policy": policy}})))
     source = get_source(index["source"])
     _link_work(dataset.path, folder, with_shards=policy == own)
     request = Request(

@@ -12,9 +12,9 @@ from ...manifests.commits import Commit, CommitLog
 from ...manifests.index import CLIPS, INDEX, VIDEOS, altered, index_fault, read_index
 from ...manifests.schema import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, sha256_file
+from ...manifests.tables import Places, write_clips
+from ..annotations.spans import stretch_id
 from ..config import Config
-from .clip_table import Places, write_clips
-from .spans import stretch_id
 
 logger = logging.getLogger(__name__)
 UNIT = "restored"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...manifests.storage import digest, read_json, write_json
+from ..workers.outcomes import is_retried
+from ..workers.units import Item, Unit, UnitSize, group
 from .ledger import Ledger
-from .outcomes import is_retried
-from .units import Item, Unit, UnitSize, group
 
 MAX_PASSES = 4
 """One to encode, others to lay together what crashes tore apart; a crash while that is done asks for another."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...manifests.commits import Commit, CommitLog
-from .stale import named_files
-from .units import Phase
+from ..maintain.stale import named_files
+from ..workers.units import Phase
 
 
 def remove_commits(dataset: Path, commits: Sequence[Commit]) -> None:

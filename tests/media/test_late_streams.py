@@ -73,7 +73,7 @@ def test_sound_that_turns_up_after_the_pictures_does_not_break_them(tmp_path: Pa
     video = probe(path)
     assert video.audio_codec is None
     assert video.num_packets > 1000
-    assert sum(1 for _ in frames(path, video, end_frame=50, config=DecodeConfig(), judge=False)) == 50
+    assert sum(1 for _ in frames(path, video, end_frame=50, config=DecodeConfig(), check=False)) == 50
 
 
 def test_a_recording_joined_to_a_film_of_another_kind_is_read(tmp_path: Path, draw: Draw):

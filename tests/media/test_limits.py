@@ -73,7 +73,7 @@ def test_pictures_that_grow_in_mid_file_are_refused_there(tmp_path: Path, draw: 
     first = next(shown).rgb.shape
     assert first == (240, 320, 3)
     assert refusal(list, shown).reason == "picture_too_large"
-    assert sum(1 for _ in frames(path, video, config=DecodeConfig(), judge=False)) == video.num_frames
+    assert sum(1 for _ in frames(path, video, config=DecodeConfig(), check=False)) == video.num_frames
 
 
 # --- length

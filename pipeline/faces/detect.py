@@ -1,0 +1,81 @@
+"""Faces in single frames: the detector's interface, its settings, and how a picture is scaled for it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import cv2
+import numpy as np
+
+from ...manifests.settings import Range, check_ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacesConfig:
+    """Which detector looks, how often and how closely."""
+
+    backend: Literal["haar", "yunet", "retinaface", "annotated"] = "haar"
+    """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.
+    `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs. `annotated`: none, the boxes of the source
+    are the faces (docs/sources.md), no landmarks."""
+    stride: Annotated[int, Range(1, 250)] = 5
+    """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
+    max_side_px: Annotated[int, Range(64, 8192)] = 640
+    """Pictures are scaled down to this longest side for detection."""
+    min_score: Annotated[float, Range(0.01, 0.99)] = 0.6
+    """Detections below this score are ignored, 0-1, each network's own scale; Haar has none. retinaface-pytorch's
+    default is 0.7."""
+    min_share: Annotated[float, Range(0.0001, 0.99)] = 0.05
+    """Smallest face height that is looked for, as a share of the picture's shorter side."""
+
+    batch: Annotated[int, Range(1, 1024)] = 1
+    """Pictures that go through the network at once; GPUs want 8 or more. Frames of `batch` times `stride` are held for
+    it: 250 MB for 8 times 5 at 1920x1080."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    @property
+    def model_names(self) -> list[str]:
+        """Registry names of the weights that the detector needs."""
+        return [] if self.backend in ("haar", "annotated") else [self.backend]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """Faces of one frame, best first."""
+
+    boxes: np.ndarray
+    """[N, 4] float32 x0, y0, x1, y1 in pixels of the picture."""
+    scores: np.ndarray
+    """[N] float32."""
+    landmarks: np.ndarray | None
+    """[N, 5, 2] float32: right eye, left eye, nose, right and left mouth corner (the person's right); or None."""
+
+
+class FaceDetector(Protocol):
+    """What a detector must do; it holds its model and no other state."""
+
+    has_landmarks: bool
+
+    def detect(self, pictures: list[np.ndarray]) -> list[Detections]:
+        """Find the faces in each picture [H, W, 3] uint8 RGB, all of one size."""
+        ...
+
+
+def detect_scaled(detector: FaceDetector, pictures: list[np.ndarray], config: FacesConfig) -> list[Detections]:
+    """Detect on pictures scaled to `max_side_px`, small faces left out, in the coordinates of the originals."""
+    height, width = pictures[0].shape[:2]
+    scale = min(1.0, config.max_side_px / max(height, width))
+    if scale < 1.0:
+        size = (round(width * scale), round(height * scale))
+        pictures = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    ratio = np.float32(width / pictures[0].shape[1])
+    min_height = config.min_share * min(height, width)
+    return [_rescale(found, ratio, min_height) for found in detector.detect(pictures)]
+
+
+def _rescale(found: Detections, ratio: np.float32, min_height: float) -> Detections:
+    boxes = found.boxes * ratio
+    large = boxes[:, 3] - boxes[:, 1] >= min_height
+    landmarks = None if found.landmarks is None else found.landmarks[large] * ratio
+    return Detections(boxes=boxes[large], scores=found.scores[large], landmarks=landmarks)

@@ -1,0 +1,1 @@
+"""Change a finished dataset: merge, forget, select, split, free disk."""
