@@ -85,7 +85,7 @@ def demo_dataset(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def small() -> ModuleType:
     """How the small dataset is made, and its names."""
-    return _load(Path(__file__).with_name("small_dataset.py"))
+    return _load(Path(__file__).parent / "fixtures" / "small_dataset.py")
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def test_what_the_readme_promises_of_python_has_an_example():
 
 def test_the_tests_that_reliability_names_exist():
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:media/)?test_\w+\.py)(?:::(test_\w+))?", page)
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?", page)
     assert len(named) > 30
     for file, name in named:
         text = (ROOT / "tests" / file).read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from hs_data.trainer.recipes.parameters import freeze
 from hs_data.trainer.recipes.recipe import Recipe
 from hs_data.trainer.recipes.registry import RECIPES, make_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _spec = util.spec_from_file_location("loader_benchmark", ROOT / "benchmarks" / "loader.py")
 assert _spec is not None
 assert _spec.loader is not None

@@ -18,7 +18,7 @@ from hs_data.trainer.models.weights import load_file_weights
 from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage2
 from hs_data.trainer.recipes.masks import lower_face
 
-GOLDEN = Path(__file__).with_name("golden_highsync.json")
+GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_highsync.json"
 WIDTH = 24
 
 

@@ -18,7 +18,7 @@ from hs_data.pipeline.media.film import write_film
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.run.inference_dataset import lay_under
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOORS = {"av.open": "pipeline/media/container.py", "decord.VideoReader": "pipeline/media/decord_backend.py"}
 OTHER_READERS = {"cv2.VideoCapture", "cv2.imread", "cv2.imreadmulti", "Image.open", "imageio.imread"}
 OTHER_READERS |= {"scipy.io.wavfile.read", "wavfile.read", "torchvision.io.read_video", "soundfile.read"}

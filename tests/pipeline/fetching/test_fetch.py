@@ -753,6 +753,6 @@ def test_a_folder_without_annotations_says_how_to_get_them(tmp_path: Path):
 
 
 def test_every_status_is_explained():
-    page = (Path(__file__).parents[1] / "docs" / "fetch.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "fetch.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, flags=re.M) == list(STATUSES)
     assert {status for status, _ in youtube.WORDS} | {*hub.STATUS_CODES.values()} <= STATUSES.keys()

@@ -11,7 +11,7 @@ from hs_data.manifests.sources import SourceVideo, celebvhq, hdtf, lrs, talkvid,
 from hs_data.manifests.sources.annotations import UnreadableError, youtube_id_of
 from hs_data.manifests.sources.utterances import read_utterance
 
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "formats" / "samples"
+SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "formats" / "samples"
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no real annotations at {SAMPLES}")
 
 

@@ -11,7 +11,7 @@ import pytest
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
+MEDIA = Path(__file__).parents[3].parent / "shared" / "media"
 CELL_PX = 32
 BITS = 10
 WIDTH, HEIGHT = CELL_PX * BITS, 240

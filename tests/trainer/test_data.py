@@ -25,7 +25,7 @@ from hs_data.trainer.data.permutation import Permutation, epoch_order
 from hs_data.trainer.data.samples import Samples
 from hs_data.trainer.data.staging import stage
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _spec = util.spec_from_file_location("loader_benchmark", ROOT / "benchmarks" / "loader.py")
 assert _spec is not None
 assert _spec.loader is not None

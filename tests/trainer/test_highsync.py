@@ -39,7 +39,7 @@ def _run(*words: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("random_weights")
-    script = Path(__file__).with_name("random_weights.py")
+    script = Path(__file__).parents[1] / "fixtures" / "random_weights.py"
     subprocess.run([sys.executable, "-W", "ignore", script, folder], check=True, timeout=300)
     return folder
 

@@ -30,7 +30,7 @@ from hs_data.pipeline.report.samples import choose, margins
 from hs_data.pipeline.report.what_if import WhatIf, rule_table, sync_table
 from hs_data.pipeline.select import RULES, SelectConfig
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[3]
 POLICY = "highsync"
 ROWS = 6000
 """Clips of the crowd."""

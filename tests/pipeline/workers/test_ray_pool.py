@@ -85,7 +85,7 @@ def test_a_cluster_that_is_too_small_does_all_units_and_only_we_can_connect(demo
     for name in ("talker_a.mp4", "cuts.mp4", "vfr.mp4", "sound_early_3.mp4"):
         (root / name).symlink_to(demo_videos / name)
     script = tmp_path / "script.py"
-    script.write_text(SMALL_CLUSTER.format(tests=str(Path(__file__).parent)))
+    script.write_text(SMALL_CLUSTER.format(tests=str(Path(__file__).parents[2] / "fixtures")))
     words = [sys.executable, str(script), str(root), str(tmp_path / "dataset")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
