@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from .annotations import Box, SourceVideo, Span
@@ -18,8 +17,6 @@ PIECE = re.compile(r"(_shot_\d+)?(_\d{3})?$")
 FACE = Box(corners=(0.0, -0.1, 1.0, 0.9), width=1, height=1)
 """The face in a crop, as shares of it. `AlignRestore` puts the brows at 0.2 and the middle of the nose at 0.4 of the
 height, so the eyes come to about 0.29 and the mouth to 0.67: worked out from the template, not measured on files."""
-LATE_S = Fraction(1, 1000)
-"""Less is rounding of timestamps."""
 
 
 def list_latentsync(root: Path) -> Iterator[SourceVideo]:
@@ -31,11 +28,11 @@ def list_latentsync(root: Path) -> Iterator[SourceVideo]:
     staged: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     others = []
     for path in media:
-        place = _stage(path)
-        if place is None:
+        staging = _stage(path)
+        if staging is None:
             others.append(path)
         else:
-            tree, stage, rest = place
+            tree, stage, rest = staging
             staged[tree][stage][rest] = path
     for stages in staged.values():
         yield from _last_stage(stages)
@@ -45,16 +42,6 @@ def list_latentsync(root: Path) -> Iterator[SourceVideo]:
         else:
             detail = "not in a folder of crops (affine_transformed, av_synced_*, high_visual_quality)"
             yield SourceVideo(path=path, reason="annotation_missing", detail=detail)
-
-
-def late_sound(source: str, audio_start_s: Fraction | float | None) -> str | None:
-    """Tell of sound that begins after the picture in a file of LatentSync's, or return None.
-
-    `sync_av.py` delays sound by container timestamps alone, which LatentSync's training then does not see.
-    """
-    if source != "latentsync" or audio_start_s is None or audio_start_s <= LATE_S:
-        return None
-    return f"the sound's stream begins {1000 * float(audio_start_s):.0f} ms late; repaired: placed by its timestamps"
 
 
 def _stage(path: str) -> tuple[str, int, str] | None:

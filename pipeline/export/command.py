@@ -18,6 +18,7 @@ from ...manifests.errors import ConfigError, HsDataError
 from ...manifests.processes import leave_terminal
 from ...manifests.status import counted
 from ...manifests.storage import digest, read_json, write_bytes, write_json
+from ..media.source_clip import made_folder
 from .clips import ExportClip, kept_clips
 from .cut import Cutting, Failure, Pixels, cut
 from .layouts import FileList, Kind, Layout, VideoFolder, WebDataset
@@ -36,7 +37,7 @@ class Request:
     kind: Kind
     output: Path
     root: Path | None = None
-    """The source folder; None: that of the demo, where the dataset is one."""
+    """The source folder; None: the videos that the source made itself, where it does."""
     pixels: Pixels = "source"
     size: int = 512
     """Side of the picture, px."""
@@ -88,8 +89,8 @@ def _cutting(dataset: Dataset, request: Request) -> Cutting:
             raise ConfigError("--size: JPEG crops have 512 px; leave it out, or use --pixels source")
         root = None
     else:
-        demo = dataset.path / "demo_videos"
-        root = request.root or (demo if demo.is_dir() else None)
+        made = made_folder(dataset)
+        root = request.root or (made if made and made.is_dir() else None)
         if root is None or not root.is_dir():
             where = f"--input {request.root}: no such folder" if request.root else "export: needs --input"
             raise ConfigError(f"{where}; name the source folder that the dataset was built from, or use --pixels jpeg")

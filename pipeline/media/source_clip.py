@@ -10,6 +10,7 @@ import numpy as np
 from ...manifests.dataset import Dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.records import Video
+from ...manifests.sources import find_source
 from ...manifests.storage import below, sha256_file
 from . import audio, decode
 from .decode import DecodeConfig, Frame
@@ -51,14 +52,20 @@ def source_folder(dataset: Dataset, given: Path | None) -> Path:
     """Return the folder of the source files.
 
     Raises:
-        ConfigError: it is not given, and the dataset did not draw its own videos; or there is no such folder.
+        ConfigError: it is not given, and the source did not make its own videos; or there is no such folder.
     """
-    folder = given or dataset.path / "demo_videos"
-    if given is None and dataset.index["source"] != "demo":
+    folder = given or made_folder(dataset)
+    if folder is None:
         raise ConfigError(f"{dataset.path}: does not know where its source is; give --input DIR, as for the build")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give --input DIR, as for the build")
     return folder
+
+
+def made_folder(dataset: Dataset) -> Path | None:
+    """Return the folder of a dataset whose source made its own videos; None where it makes none."""
+    source = find_source(dataset.index["source"])
+    return source and source.made_folder(dataset.path)
 
 
 def open_source(row: dict[str, Any], folder: Path, config: DecodeConfig) -> SourceClip:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...manifests import settings, sums
 from ...manifests.dataset import Dataset
-from ...manifests.sources.latentsync import late_sound
+from ...manifests.sources import find_source
 from ...manifests.storage import as_json
 from ..select import SelectConfig
 from . import audits, calibrate, figures, previews, provenance, render
@@ -124,10 +124,11 @@ def notes(dataset: Dataset) -> Iterator[str]:
     if waiting:
         how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
         yield f"{waiting} kept clips are not encoded yet; {how} build again"
-    if dataset.index["source"] == "latentsync":
-        rows = dataset.videos(["source", "audio_start_s"]).to_pylist()
-        if late := sum(late_sound(**row) is not None for row in rows):
-            yield f"{late} files: sound that timestamps begin late, which LatentSync's training ignores, is repaired"
+    source = find_source(dataset.index["source"])
+    if source and source.late_sound:
+        starts_s = dataset.videos(["audio_start_s"])["audio_start_s"].to_pylist()
+        if late := sum(source.late_note(start_s) is not None for start_s in starts_s):
+            yield f"{late} files: {source.late_sound}"
 
 
 def _to_film(dataset: Dataset, clips: ClipColumns, sample: Sample, most: int) -> list[Any]:

@@ -17,7 +17,6 @@ from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
 from ...manifests.storage import sweep
 from ..config import Config
-from ..demo.source import make_demo
 from ..encode.items import encode_id
 from ..maintain.forget import finish_forgetting
 from ..models import registry, require_iqa
@@ -110,7 +109,7 @@ class Build:
     def _run(self, inputs: list[Item]) -> Outcome:
         request, config = self._request, self._config
         if not request.source.needs_input:
-            make_demo(request.root)
+            request.source.make_videos(request.root)
             inputs = self._list()
         if request.only is not None:
             inputs = [item for item in inputs if item["path"] in request.only]
@@ -125,7 +124,8 @@ class Build:
         inputs = not_forgotten(inputs, probed.receipts)
         if num_gone := num_listed - len(inputs):
             logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)
-        checked = {item["id"]: check(item, probed.receipts.get(item["id"], {}), config) for item in inputs}
+        source, receipts = request.source, probed.receipts
+        checked = {item["id"]: check(item, receipts.get(item["id"], {}), config, source) for item in inputs}
         stretches = score_items(inputs, checked, config)
         scored = self._phase("score", stretches, config.score_fingerprint(), size=score_size(config))
         missing = Missing()

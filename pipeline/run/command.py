@@ -58,8 +58,10 @@ def make_request(
     plain = resolve(**layers, saved={})
     needs.check(known, input_dir=input_dir, output=output, preset=layers["preset"], config=plain)
     assert output is not None
-    root = input_dir or output / "demo_videos"
-    _check_output(output, input_dir)
+    made = known.made_folder(output)
+    root = input_dir or made
+    assert root is not None  # or `needs.check` would have said so
+    _check_output(output, input_dir, made)
     selection = saved_selection(output)
     return Request(
         source=known,
@@ -82,13 +84,14 @@ def saved_selection(dataset: Path) -> dict[str, Any]:
     return read_json(index).get("selection", {}) if index.is_file() else {}
 
 
-def _check_output(output: Path, input_dir: Path | None) -> None:
+def _check_output(output: Path, input_dir: Path | None, made: Path | None) -> None:
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output}: is a file; name a folder")
     if input_dir is not None:
         _check_apart(output, input_dir)
     strange = [p.name for p in output.iterdir() if not p.name.startswith(".")] if output.is_dir() else []
-    if strange and not {"work", "dataset.json", "demo_videos"} & set(strange):
+    ours = {"work", "dataset.json", *([made.name] if made else [])}
+    if strange and not ours & set(strange):
         raise ConfigError(f"--output {output}: holds other things ({sorted(strange)[0]}, ...); name an empty folder")
     if (output / "dataset.json").is_file() and "merged" in read_json(output / "dataset.json"):
         raise ConfigError(f"--output {output}: was merged from several datasets; build those, and merge them again")
@@ -123,7 +126,7 @@ def dry_run(request: Request) -> dict[str, Any]:
         name: str(path or f"missing; {registry.how_to_get([name], models_config)}") for name, path in found.items()
     }
     facts: dict[str, Any] = {"source": request.source.name, "input": str(request.root), "preset": request.preset}
-    if request.source.name != "demo":
+    if request.source.needs_input:
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
         total = sum(item["size_bytes"] for item in inputs)
         facts |= {"files": len(inputs), "gigabytes": round(total / 1e9, 3)}

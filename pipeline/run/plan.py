@@ -11,7 +11,6 @@ from typing import Any
 from ...manifests.errors import SourceError
 from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources import Source, SourceVideo
-from ...manifests.sources.latentsync import late_sound
 from ...manifests.storage import digest, read_json, write_json
 from ..annotations.boxes import annotated_faces, key_of
 from ..annotations.spans import frame_at, merge, pack_span, place_spans, stretch_id
@@ -119,8 +118,8 @@ def _special_kind(path: Path) -> str | None:
         return None
 
 
-def check(item: Item, receipt: dict, config: Config) -> dict:
-    """Return what is known of an input before anything is decoded."""
+def check(item: Item, receipt: dict, config: Config, source: Source) -> dict:
+    """Return what is known of an input of a source before anything is decoded."""
     if item["refused"] is not None:
         return item["refused"]
     placed = place_spans(
@@ -129,7 +128,7 @@ def check(item: Item, receipt: dict, config: Config) -> dict:
         check_boxes=config.run.check_boxes,
         need_boxes=config.faces.backend == "annotated",
     )
-    late = late_sound(item["source"], Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
+    late = source.late_note(Fraction(placed["video"]["audio_start_s"])) if placed["outcome"] == "ok" else None
     return placed if late is None else {**placed, "note": "; ".join(filter(None, (placed.get("note"), late)))}
 
 

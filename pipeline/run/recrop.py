@@ -78,9 +78,10 @@ def recrop(
 def _root(dataset: Dataset, source: Source, input_dir: Path | None) -> Path:
     if input_dir is not None:
         return input_dir
-    if source.needs_input:
+    made = source.made_folder(dataset.path)
+    if made is None:
         raise ConfigError(f"--input: name the folder that {dataset.path} was built from; its clips are cut again")
-    return dataset.path / "demo_videos"
+    return made
 
 
 def _link_work(dataset: Path, folder: Path, *, with_shards: bool) -> None:

@@ -1,7 +1,9 @@
 """Sources: what is found, matched, counted and refused; times, boxes and splits; damage of every kind."""
 
 import json
+import pkgutil
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hs_data.manifests.errors import SourceError
+from hs_data.manifests.errors import ConfigError, SourceError
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.records import Video, pack
 from hs_data.manifests.schema import SCORE_SCHEMA
-from hs_data.manifests.sources import READERS, SourceVideo, get_source, sources
+from hs_data.manifests.sources import SourceVideo, get_source, load_source, sources
 from hs_data.manifests.sources.annotations import Box, Span, UnreadableError, frame_rate, number
 from hs_data.manifests.sources.vfhq import read_body
 from hs_data.pipeline.annotations.spans import annotate, frame_at, pack_span, place_spans
@@ -98,8 +100,31 @@ def test_a_source_states_all_that_a_user_needs(name: str):
     resolve(preset=source.preset, source=source.defaults, saved={}, file=None, assignments=[])
 
 
-def test_each_source_has_a_reader_and_each_reader_a_source():
-    assert set(READERS) == set(sources()) == {"demo", "folder", *PREPARED, *REAL}
+def test_each_source_has_a_reader_and_what_it_names_is_there(tmp_path: Path):
+    assert set(sources()) == {"demo", "folder", *PREPARED, *REAL}
+    for name, source in sources().items():
+        hooks = [hook for hook in (source.reader, source.maker) if hook]
+        assert len(hooks) == 1 + (name == "demo")
+        assert all(callable(pkgutil.resolve_name(hook)) for hook in hooks), name
+        assert source.needs_input == (name != "demo")
+        assert source.made_folder(tmp_path) == (tmp_path / "demo_videos" if name == "demo" else None)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("readr = 'x:y'", "readr: a source has no such key; did you mean reader"),
+        ("", "reader is missing; docs/extending.md"),
+        ("reader = 'nowhere_at_all:y'", "source mine: reader = 'nowhere_at_all:y' cannot be loaded"),
+        ("reader = 'json:y'", "source mine: reader = 'json:y' cannot be loaded"),
+        ("reader = 'two words'", "source mine: reader = 'two words' cannot be loaded"),
+    ],
+)
+def test_a_declaration_that_is_wrong_is_told_in_a_line(tmp_path: Path, line: str, said: str):
+    words = [f'{key} = "x"' for key in ("summary", "layout", "licence", "preset")]
+    (tmp_path / "mine.toml").write_text("\n".join([*words, line]))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        list(load_source(tmp_path / "mine.toml").list_videos(tmp_path))
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -15,7 +15,6 @@ from builds import build
 from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.sources import get_source
-from hs_data.manifests.sources.latentsync import late_sound
 from hs_data.pipeline.crop import CropConfig, crop_boxes
 from hs_data.pipeline.media import audio, decode, image_folder
 from hs_data.pipeline.media.decode import DecodeConfig, DecodeStats
@@ -119,10 +118,11 @@ def _warnings(dataset: Dataset) -> list[str]:
 
 
 def test_only_late_sound_of_latentsync_is_told():
-    assert late_sound("latentsync", Fraction(-1, 50)) is None
-    assert late_sound("latentsync", None) is None
-    assert late_sound("folder", 0.2) is None
-    assert late_sound("latentsync", 0.064) is not None
+    late_note = get_source("latentsync").late_note
+    assert late_note(Fraction(-1, 50)) is None
+    assert late_note(None) is None
+    assert get_source("folder").late_note(0.2) is None
+    assert late_note(0.064) == "the sound's stream begins 64 ms late; repaired: placed by its timestamps"
 
 
 def test_a_stage_of_latentsync_may_be_named_itself_and_a_tree_without_crops_is_refused(tmp_path: Path):
