@@ -6,10 +6,10 @@ from processes import MEDIA, WEIGHTS
 from hs_data.pipeline import crop
 from hs_data.pipeline.config import resolve
 from hs_data.pipeline.faces.detect import detect_scaled
-from hs_data.pipeline.latents import SIZE, make_codec, psnr_db
+from hs_data.pipeline.latents import SIZE, psnr_db
 from hs_data.pipeline.media.decode import frames
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.models import make_detector
+from hs_data.pipeline.networks import make_codec, make_detector
 
 TALKERS = sorted([*MEDIA.glob("*muxed.mp4"), *MEDIA.glob("OpenTalker*.mp4"), *MEDIA.glob("bytedance*.mp4")])
 

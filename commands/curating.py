@@ -110,7 +110,7 @@ def verify(
     opened = open_dataset(dataset)
     decoder = None
     if decode:
-        from ..pipeline.latents import decoder_for  # noqa: PLC0415
+        from ..pipeline.networks import decoder_for  # noqa: PLC0415
 
         decoder = decoder_for(opened)
     faults = [vars(fault) for fault in check(opened, decode=decoder, num_decoded=decode)]

@@ -44,9 +44,10 @@ def fetch_models(
 
     Prints the path of each. What is there already is not downloaded again.
     """
-    from ..pipeline.models.fetch import choose, fetch  # noqa: PLC0415
+    from ..pipeline.config import choose_models  # noqa: PLC0415
+    from ..pipeline.models.fetch import fetch  # noqa: PLC0415
 
-    chosen, config = choose(names or [], preset=preset, assignments=set_)
+    chosen, config = choose_models(names or [], preset=preset, assignments=set_)
     fetched = fetch(chosen, config, offline=offline, console=console())
     if as_json:
         print_json([vars(model) for model in fetched])

@@ -11,7 +11,6 @@ import numpy as np
 from ..manifests.errors import ModelError
 from ..manifests.records import SAMPLES_PER_FRAME
 from ..manifests.schema import FRAME_COLUMNS, Column
-from .models.registry import ModelsConfig
 
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -75,23 +74,6 @@ class LogMel:
     def features(self, pcm: np.ndarray) -> np.ndarray:
         """Return [T, 4, 80] float16 of a clip [640 * T] int16."""
         return log_mel(pcm)
-
-
-def make_audio_features(config: AudioConfig, models: ModelsConfig) -> AudioFeatures:
-    """Return the encoder that the settings name; its module is imported only now.
-
-    Raises:
-        ModelError: its weights are missing or are not those of this network.
-        ConfigError: the device is not there.
-    """
-    if config.backend == "logmel":
-        return LogMel()
-    from .models import registry  # noqa: PLC0415
-    from .models.device import place  # noqa: PLC0415
-    from .models.whisper import WhisperEncoder  # noqa: PLC0415
-
-    device, dtype = place(models)
-    return WhisperEncoder(registry.require(config.model_names[0], models), device=device, dtype=dtype)
 
 
 def log_mel(pcm: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from .faces.tracks import TracksConfig
 from .latents import LatentsConfig
 from .media.decode import DecodeConfig
 from .models import registry
+from .models.entries import MODEL_FILES
+from .models.overrides import known_name
 from .models.registry import ModelsConfig
 from .scenes import ScenesConfig
 from .select import SelectConfig
@@ -131,9 +133,9 @@ def resolve_device(config: Config) -> Config:
     """
     if not registry.uses_torch(config.model_names, config.models):
         return config
-    from .models.device import settle  # noqa: PLC0415 - seconds to import, and only networks need it
+    from .models import device  # noqa: PLC0415 - seconds to import, and only networks need it
 
-    return replace(config, models=settle(config.models))
+    return replace(config, models=device.resolve_device(config.models))
 
 
 def _without(config: object, *names: str) -> settings.Table:
@@ -164,3 +166,21 @@ def resolve(
     layers = [known[preset], source, settings.load_toml(file) if file else {}]
     table = settings.merge(*layers, settings.parse_assignments(list(assignments)), saved)
     return settings.build(Config, table)
+
+
+def choose_models(
+    names: Sequence[str], *, preset: str | None, assignments: Sequence[str]
+) -> tuple[list[str], ModelsConfig]:
+    """Turn the words of `models fetch` into names of models and the settings that say where they go.
+
+    Raises:
+        ConfigError: an unknown name or preset, a setting that cannot be, or nothing asked for.
+    """
+    if not names and preset is None:
+        known = ", ".join(entry.name for entry in MODEL_FILES)
+        raise ConfigError(f"models fetch: of which models? Name some of {known}, or give --preset")
+    asked = [known_name(name) for name in names]
+    if preset is None:
+        return asked, registry.configure(assignments)
+    config = resolve(preset=preset, source={}, saved={}, file=None, assignments=assignments)
+    return list(dict.fromkeys([*asked, *config.model_names])), config.models

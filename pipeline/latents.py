@@ -1,18 +1,14 @@
 """Latents: the interface of an image codec, and what is stored of the crops of a clip."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
-from ..manifests import settings
-from ..manifests.dataset import Dataset
 from ..manifests.schema import FRAME_COLUMNS, Column
 from ..manifests.settings import Range, check_ranges
-from .models.registry import ModelsConfig
 
 SIZE = 512
 """Side of the crop in px; 64 latent cells of 8 px."""
@@ -97,9 +93,9 @@ class Codec(Protocol):
 class CropEncoder:
     """Turn batches of crops into the columns that the settings ask for; holds the codec, so make one per worker."""
 
-    def __init__(self, config: LatentsConfig, models: ModelsConfig) -> None:
+    def __init__(self, config: LatentsConfig, codec: Codec) -> None:
         self.config = config
-        self._codec = make_codec(config, models)
+        self._codec = codec
 
     @property
     def contract(self) -> dict[str, Any]:
@@ -126,46 +122,6 @@ class CropEncoder:
         decoded = self._codec.decode(latents)
         pairs = {"psnr_db": (crops, decoded), "psnr_mouth_db": (_mouth(crops), _mouth(decoded))}
         return {name: round(min(psnr_db(*pair), BEST_DB), 3) for name, pair in pairs.items()}
-
-
-def make_codec(config: LatentsConfig, models: ModelsConfig) -> Codec:
-    """Return the codec that the settings name; its module is imported only now.
-
-    Raises:
-        ModelError: its weights are missing or are not those of this network.
-        ConfigError: the device is not there.
-    """
-    if config.backend == "block_dct":
-        from .models.block_dct import BlockDct  # noqa: PLC0415
-
-        return BlockDct()
-    from .models import registry  # noqa: PLC0415
-    from .models.autoencoder import KlCodec, TinyCodec  # noqa: PLC0415
-    from .models.device import place  # noqa: PLC0415
-
-    device, dtype = place(models)
-    weights = registry.require(config.model_names[0], models)
-    kind = KlCodec if config.backend == "sd_vae" else TinyCodec
-    # On a CPU a batch is no faster and takes its memory many times.
-    return kind(weights, device=device, dtype=dtype, batch=1 if device.type == "cpu" else config.batch)
-
-
-def codec_of(dataset: Dataset) -> Codec:
-    """Return the codec that a dataset was made by, on what this machine has.
-
-    Raises:
-        ModelError: the codec's weights are not where the build found them.
-    """
-    tables = dataset.index["config"]
-    config = settings.build(LatentsConfig, tables["latents"], path="latents.")
-    models = settings.build(ModelsConfig, tables.get("models", {}), path="models.")
-    return make_codec(config, replace(models, device="auto", precision="auto"))
-
-
-def decoder_for(dataset: Dataset) -> Callable[[np.ndarray], float]:
-    """Return what `verify` decodes latents with; raises as `codec_of`."""
-    codec = codec_of(dataset)
-    return lambda latents: float(codec.decode(latents).std())
 
 
 def is_checked(clip_id: str, every: int) -> bool:

@@ -16,10 +16,11 @@ from ..manifests.errors import ConfigError, DatasetError
 from ..manifests.records import FRAME_RATE
 from ..manifests.storage import atomic_path
 from ..pipeline.config import Config
-from ..pipeline.latents import Codec, codec_of
+from ..pipeline.latents import Codec
 from ..pipeline.media.film import write_film
 from ..pipeline.media.probe import probe
 from ..pipeline.media.pyav_backend import source_frames
+from ..pipeline.networks import codec_of
 from ..pipeline.paste import paste, seam
 from ..pipeline.run.inference_dataset import prepare
 from .checkpoint import State, find_checkpoint, read_state

@@ -13,8 +13,9 @@ from ..manifests.dataset import Clip, Dataset, open_dataset
 from ..manifests.errors import ModelError
 from ..manifests.records import FRAME_RATE
 from ..manifests.storage import atomic_path
-from ..pipeline.latents import Codec, codec_of
+from ..pipeline.latents import Codec
 from ..pipeline.media.mp4 import add_sound, encode_video
+from ..pipeline.networks import codec_of
 from .data.config import DataConfig
 from .data.mixture import parse_sources
 from .data.staging import stage

@@ -10,7 +10,7 @@ from .registry import ModelsConfig
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def settle(config: ModelsConfig) -> ModelsConfig:
+def resolve_device(config: ModelsConfig) -> ModelsConfig:
     """Replace `auto` by what this machine has: CUDA and bfloat16, or the CPU and float32.
 
     Raises:
@@ -24,9 +24,9 @@ def settle(config: ModelsConfig) -> ModelsConfig:
     return replace(config, device=device, precision=precision)
 
 
-def place(config: ModelsConfig) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the number format; what the driver has not settled is settled here."""
-    config = settle(config)
+def device_and_dtype(config: ModelsConfig) -> tuple[torch.device, torch.dtype]:
+    """Return the device and the number format; what the driver has not resolved is resolved here."""
+    config = resolve_device(config)
     if config.device == "cuda":
         torch.backends.cudnn.deterministic = True  # the same bytes from every run on the same GPU
     return torch.device(config.device), PRECISIONS[config.precision]

@@ -10,17 +10,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from ...manifests.errors import ConfigError, ModelError
+from ...manifests.errors import ModelError
 from ...manifests.storage import atomic_path, sha256_file
-from ..config import resolve
 from . import lock
 from .download import Follow, download, hub_folder, size_of
-from .entries import MODEL_FILES, ModelFile
-from .overrides import known_name
+from .entries import ModelFile
 from .registry import (
     ModelsConfig,
     check_licences,
-    configure,
     expected_sha256,
     find,
     get,
@@ -39,22 +36,6 @@ class Fetched:
 
     name: str
     path: Path
-
-
-def choose(names: Sequence[str], *, preset: str | None, assignments: Sequence[str]) -> tuple[list[str], ModelsConfig]:
-    """Turn command-line words into models and where they go.
-
-    Raises:
-        ConfigError: an unknown name or preset, a setting that cannot be, or nothing asked for.
-    """
-    if not names and preset is None:
-        known = ", ".join(entry.name for entry in MODEL_FILES)
-        raise ConfigError(f"models fetch: of which models? Name some of {known}, or give --preset")
-    asked = [known_name(name) for name in names]
-    if preset is None:
-        return asked, configure(assignments)
-    config = resolve(preset=preset, source={}, saved={}, file=None, assignments=assignments)
-    return list(dict.fromkeys([*asked, *config.model_names])), config.models
 
 
 def fetch(names: Sequence[str], config: ModelsConfig, *, offline: bool, console: Console) -> Iterator[Fetched]:

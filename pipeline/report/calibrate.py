@@ -14,7 +14,7 @@ from ...manifests.status import counted
 from ...manifests.storage import digest, read_json, write_json
 from ..config import Config, resolve_device
 from ..media.source_clip import open_source, source_folder
-from ..models import make_syncnet
+from ..networks import make_syncnet
 from ..select import judges_sync
 from ..sync import calibration
 from ..sync.estimate import SyncNetwork

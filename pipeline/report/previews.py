@@ -12,8 +12,9 @@ from ...manifests.dataset import Clip, Dataset
 from ...manifests.records import FRAME_RATE
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest
-from ..latents import Codec, codec_of
+from ..latents import Codec
 from ..media.mp4 import add_sound, encode_video
+from ..networks import codec_of
 
 SIDE_PX = 256
 MAX_FRAMES = 4 * FRAME_RATE

@@ -19,7 +19,8 @@ from ...manifests.storage import sweep
 from ..config import Config
 from ..encode.items import encode_id
 from ..maintain.forget import finish_forgetting
-from ..models import registry, require_iqa
+from ..models import registry
+from ..networks import require_iqa
 from ..select import select
 from ..workers.left_out import drop_forgotten, not_forgotten
 from ..workers.outcomes import is_done

@@ -7,8 +7,9 @@ import pytest
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import FRAME_COLUMNS
-from hs_data.pipeline.audio_features import AudioConfig, log_mel, make_audio_features, spectrogram
+from hs_data.pipeline.audio_features import AudioConfig, log_mel, spectrogram
 from hs_data.pipeline.models.registry import ModelsConfig
+from hs_data.pipeline.networks import make_audio_features
 
 
 def _sound(num_frames: int, seed: int = 0) -> np.ndarray:

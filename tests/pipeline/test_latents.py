@@ -9,9 +9,10 @@ import pytest
 from skimage import data
 
 from hs_data.manifests.schema import FRAME_COLUMNS
-from hs_data.pipeline.latents import CropEncoder, LatentsConfig, hide_mouth, is_checked, jpeg, make_codec, psnr_db
+from hs_data.pipeline.latents import CropEncoder, LatentsConfig, hide_mouth, is_checked, jpeg, psnr_db
 from hs_data.pipeline.models.block_dct import BlockDct
 from hs_data.pipeline.models.registry import ModelsConfig
+from hs_data.pipeline.networks import make_codec
 
 CODEC = BlockDct()
 
@@ -177,7 +178,7 @@ def _crops(astronaut: np.ndarray) -> np.ndarray:
 )
 def test_crops_become_the_columns_that_were_asked_for(astronaut: np.ndarray, asked: dict[str, Any], names: list[str]):
     config = LatentsConfig(**asked)
-    arrays = CropEncoder(config, ModelsConfig()).encode(_crops(astronaut))
+    arrays = CropEncoder(config, BlockDct()).encode(_crops(astronaut))
     assert list(arrays) == list(config.columns) == names
     for name, array in arrays.items():
         column = FRAME_COLUMNS[name]
@@ -215,7 +216,7 @@ def test_the_hidden_mouth_is_mid_grey_and_nothing_else_changes(astronaut: np.nda
 
 
 def test_masked_latents_are_those_of_the_hidden_crop(astronaut: np.ndarray):
-    arrays = CropEncoder(LatentsConfig(masked=True), ModelsConfig()).encode(_crops(astronaut))
+    arrays = CropEncoder(LatentsConfig(masked=True), BlockDct()).encode(_crops(astronaut))
     masked = arrays["latent_masked"].astype(np.float32)
     # Mid grey is 0 in [-1, 1], and so in every channel; a block transform has no neighbours.
     assert np.abs(masked[:, :3, 28:60, 5:59]).max() < 1e-6
@@ -224,9 +225,9 @@ def test_masked_latents_are_those_of_the_hidden_crop(astronaut: np.ndarray):
 
 
 def test_the_contract_names_the_mask_only_where_one_is_used():
-    contract = CropEncoder(LatentsConfig(), ModelsConfig()).contract
+    contract = CropEncoder(LatentsConfig(), BlockDct()).contract
     assert contract["mask"] is None
-    mask = CropEncoder(LatentsConfig(masked=True), ModelsConfig()).contract["mask"]
+    mask = CropEncoder(LatentsConfig(masked=True), BlockDct()).contract["mask"]
     assert mask == {"id": "highsync-64", "rows": [224, 480], "columns": [40, 472], "grey_level": 127.5}
 
 
@@ -252,7 +253,7 @@ def test_jpeg_crops_decode_to_the_crop(astronaut: np.ndarray):
 
 
 def test_the_round_trip_is_measured_over_the_frame_and_the_mouth(astronaut: np.ndarray):
-    encoder, crops = CropEncoder(LatentsConfig(), ModelsConfig()), _crops(astronaut)
+    encoder, crops = CropEncoder(LatentsConfig(), BlockDct()), _crops(astronaut)
     latents = encoder.encode(crops)["latent"]
     decoded = CODEC.decode(latents)
     error = (crops.astype(float) - decoded) ** 2
@@ -265,7 +266,7 @@ def test_the_round_trip_is_measured_over_the_frame_and_the_mouth(astronaut: np.n
 
 
 def test_a_round_trip_without_error_is_a_number_and_one_of_broken_latents_is_none():
-    encoder, black = CropEncoder(LatentsConfig(), ModelsConfig()), np.zeros((2, 512, 512, 3), np.uint8)
+    encoder, black = CropEncoder(LatentsConfig(), BlockDct()), np.zeros((2, 512, 512, 3), np.uint8)
     latents = encoder.encode(black)["latent"]
     assert encoder.round_trip(black, latents) == {"psnr_db": 100.0, "psnr_mouth_db": 100.0}
     for bad in (np.nan, np.inf):

@@ -19,7 +19,7 @@ from hs_data.manifests.records import Video
 from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.shards import Shard
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline import latents
+from hs_data.pipeline import networks
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.crop import CropConfig
 from hs_data.pipeline.encode.clip_encoder import ClipEncoder
@@ -31,7 +31,7 @@ from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import Frame
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.models.registry import ModelsConfig
+from hs_data.pipeline.models.block_dct import BlockDct
 from hs_data.pipeline.run.finalize import join_shards
 from hs_data.pipeline.run.ledger import Ledger
 
@@ -217,7 +217,7 @@ def _frames(start: int, end: int, stale: set[int]) -> Iterator[Frame]:
 def test_a_clip_with_more_than_one_stale_frame_in_a_hundred_fails(
     film: tuple[Path, Video], num_frames: int, num_stale: int, fails: bool
 ):
-    clip = ClipEncoder(_item(film[1], 50, 50 + num_frames), CropConfig(), CropEncoder(LatentsConfig(), ModelsConfig()))
+    clip = ClipEncoder(_item(film[1], 50, 50 + num_frames), CropConfig(), CropEncoder(LatentsConfig(), BlockDct()))
     inside = set(range(60, 60 + num_stale))
     outside = {*range(40), *range(50 + num_frames, 300)}
     for frame in _frames(0, 300, inside | outside):
@@ -332,7 +332,7 @@ def test_the_round_trip_of_checked_clips_is_in_their_receipts(film: tuple[Path, 
     config = Config(latents=LatentsConfig(check_every=every, jpeg_quality=100))
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
     assert {item_id for item_id, receipt in receipts.items() if "psnr_db" in receipt} == chosen
-    encoder, shard = CropEncoder(config.latents, ModelsConfig()), Shard(tmp_path / "s.parquet")
+    encoder, shard = CropEncoder(config.latents, BlockDct()), Shard(tmp_path / "s.parquet")
     for item_id in chosen:
         # JPEG of quality 100 is the crop within about one grey level; the first batch is what was measured.
         group = receipts[item_id]["row_group"]
@@ -385,7 +385,7 @@ def test_a_latent_that_is_none_costs_its_clip_and_no_other(
 ):
     # Frame n has a mean of about 69 + n // 4: only the last four of the second clip are that bright.
     codec = _Broken(mean, logvar, 69 + 75 // 4 + 0.7)
-    monkeypatch.setattr(latents, "make_codec", lambda config, models: codec)
+    monkeypatch.setattr(networks, "make_codec", lambda config, models: codec)
     config = Config(latents=LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1))
     items = [_item(film[1], 0, 20), _item(film[1], 60, 80), _item(film[1], 20, 40)]
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
@@ -399,7 +399,7 @@ def test_a_latent_that_is_none_costs_its_clip_and_no_other(
 def test_a_latent_at_the_limit_is_kept(
     film: tuple[Path, Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: float
 ):
-    monkeypatch.setattr(latents, "make_codec", lambda config, models: _Broken(edge, 0.0, 0.0))
+    monkeypatch.setattr(networks, "make_codec", lambda config, models: _Broken(edge, 0.0, 0.0))
     receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet")
     assert receipts["clip-0-20+0"]["row_group"] == 0
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hs_data.manifests.errors import ModelError
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline.latents import CropEncoder, LatentsConfig, hide_mouth, make_codec, psnr_db
+from hs_data.pipeline.latents import CropEncoder, LatentsConfig, hide_mouth, psnr_db
 from hs_data.pipeline.models import registry
 from hs_data.pipeline.models.autoencoder import KlCodec, TinyCodec, kl_shape, modern_names, tiny_shape
 from hs_data.pipeline.models.registry import ModelsConfig
+from hs_data.pipeline.networks import make_codec
 
 CPU: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32}
 SD = (128, 256, 512, 512)
@@ -195,7 +196,7 @@ def files(narrow: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_settings_choose_codec_weights_and_columns(files: dict[str, Path]):
     models = ModelsConfig(device="cpu", precision="float32")
     config = LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1)
-    encoder, crops = CropEncoder(config, models), _frames()[:1]
+    encoder, crops = CropEncoder(config, make_codec(config, models)), _frames()[:1]
     arrays = encoder.encode(crops)
     assert list(arrays) == list(config.columns) == ["latent", "latent_logvar", "latent_masked"]
     assert {array.shape for array in arrays.values()} == {(1, 4, 64, 64)}
@@ -215,7 +216,8 @@ def test_the_contract_says_what_a_trainer_must_agree_with(files: dict[str, Path]
         ("sd_vae", "sd-vae-ft-mse", {"id": "stabilityai/sd-vae-ft-mse", "scaling": 0.18215}),
         ("taesd", "taesd", {"id": "madebyollin/taesd", "scaling": 1.0}),
     ):
-        contract = CropEncoder(LatentsConfig(backend=backend), models).contract
+        config = LatentsConfig(backend=backend)
+        contract = CropEncoder(config, make_codec(config, models)).contract
         assert contract == {**shared, **own, "sha256": sha256_file(files[name]), "mask": None}
 
 

@@ -21,8 +21,8 @@ from hs_data.pipeline.faces.quality import CLIP, QualityConfig
 from hs_data.pipeline.faces.tracks import TracksConfig
 from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.decode import Frame
-from hs_data.pipeline.models import make_iqa, require_iqa
 from hs_data.pipeline.models.registry import ModelsConfig
+from hs_data.pipeline.networks import make_iqa, require_iqa
 from hs_data.pipeline.scenes import ScenesConfig
 from hs_data.pipeline.score.candidates import CandidateClip
 from hs_data.pipeline.score.metrics import measure_picture

@@ -24,9 +24,9 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from hs_data.manifests.errors import ConfigError, ModelError
-from hs_data.pipeline.config import Config
+from hs_data.pipeline.config import Config, choose_models
 from hs_data.pipeline.models import entries, hashes, lock, overrides, registry
-from hs_data.pipeline.models.fetch import Fetched, choose, fetch
+from hs_data.pipeline.models.fetch import Fetched, fetch
 from hs_data.pipeline.models.listing import list_models
 from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.models.weights import load_weights
@@ -553,14 +553,14 @@ def test_nothing_asked_for_is_a_usage_error(folder: Path):
 )
 def test_what_cannot_be_fetched_is_said(names: list[str], preset: str | None, words: list[str], said: str):
     with pytest.raises(ConfigError, match=said):
-        choose(names, preset=preset, assignments=words)
+        choose_models(names, preset=preset, assignments=words)
 
 
 def test_a_preset_names_what_it_needs(folder: Path):
-    chosen, config = choose([], preset="cpu", assignments=[f"models.dir={folder}", "faces.stride=2"])
+    chosen, config = choose_models([], preset="cpu", assignments=[f"models.dir={folder}", "faces.stride=2"])
     assert (chosen, config) == (["yunet"], ModelsConfig(dir=str(folder)))
-    assert choose(["taesd", "yunet"], preset="cpu", assignments=[])[0] == ["taesd", "yunet"]
-    assert choose([], preset="embedded", assignments=[])[0] == []
+    assert choose_models(["taesd", "yunet"], preset="cpu", assignments=[])[0] == ["taesd", "yunet"]
+    assert choose_models([], preset="embedded", assignments=[])[0] == []
 
 
 # --- licences

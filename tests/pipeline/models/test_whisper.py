@@ -18,10 +18,11 @@ from hs_data.manifests.errors import ModelError
 from hs_data.manifests.records import SAMPLES_PER_FRAME
 from hs_data.manifests.schema import Column
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline.audio_features import AudioConfig, make_audio_features, spectrogram
+from hs_data.pipeline.audio_features import AudioConfig, spectrogram
 from hs_data.pipeline.models import registry
 from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.models.whisper import WhisperEncoder
+from hs_data.pipeline.networks import make_audio_features
 
 CPU, FLOAT32 = torch.device("cpu"), torch.float32
 LOUDER = 12.0

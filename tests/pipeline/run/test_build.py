@@ -14,7 +14,7 @@ import pytest
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.demo.truth import ClipTruth, truth
-from hs_data.pipeline.latents import decoder_for
+from hs_data.pipeline.networks import decoder_for
 
 FEW = ("talker_a.mp4", "sound_early_5.mp4", "cuts.mp4", "silent_digital.mp4", "cut_off.mp4")
 """Demo files for tests that need real runs but not all of the demo."""

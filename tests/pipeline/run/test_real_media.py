@@ -11,7 +11,7 @@ import pytest
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.verify import verify
-from hs_data.pipeline.latents import decoder_for
+from hs_data.pipeline.networks import decoder_for
 
 pytestmark = [pytest.mark.media, pytest.mark.slow]
 
