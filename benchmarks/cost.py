@@ -12,9 +12,8 @@ from pathlib import Path
 
 from processes import MEDIA, build_command, words_of_folder
 
-from hs_data.manifests.commits import CommitLog
+from hs_data.manifests.commits import CommitLog, total_costs
 from hs_data.manifests.dataset import open_dataset
-from hs_data.pipeline.run.ledger import total_costs
 
 MOST_CPU_S, MOST_DECODES = 0.35, 2.0
 """What a second of video may cost without the detector, and how often a source frame may be decoded."""

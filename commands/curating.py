@@ -32,10 +32,10 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Print the funnel and write report/index.html, report/report.json and the dataset card README.md."""
+    from ..manifests.commits import total_costs  # noqa: PLC0415
     from ..manifests.dataset import open_dataset  # noqa: PLC0415
     from ..pipeline.report import funnel, page  # noqa: PLC0415
     from ..pipeline.report.terminal import funnel_table  # noqa: PLC0415
-    from ..pipeline.run.ledger import total_costs  # noqa: PLC0415
 
     opened = open_dataset(dataset, selection)
     written = page.make_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)

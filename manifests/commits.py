@@ -115,3 +115,14 @@ def is_whole(dataset: Path, commit: Commit) -> bool:
         return True
     path = dataset / commit.file["path"]
     return path.is_file() and path.stat().st_size == commit.file["bytes"]
+
+
+def total_costs(dataset: Path) -> dict[str, float]:
+    """Return CPU seconds by stage, and footage seconds, over all that was ever committed."""
+    total: dict[str, float] = {}
+    for phase in ("probe", "score", "encode"):
+        for commit in CommitLog(dataset).load(phase):
+            for name, seconds in commit.costs.items():
+                label = f"{phase}: {name}"
+                total[label] = total.get(label, 0.0) + seconds
+    return total

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import selections
+from .counts import count_clips, recount_videos
 from .errors import DatasetError
 from .index import CLIPS, VIDEOS, read_index
 from .records import FRAME_RATE
@@ -107,7 +108,7 @@ class Dataset:
             how = f"run  hs-data select {self.path} --name {selection.name}"
             raise DatasetError(f"selection {selection.name}: made of other scores than {self.path} has now; {how}")
         config = {**self.index["config"], "select": selection.facts["select"]}
-        counts = selections.count_clips(self.clips(["verdict", "shard", "num_frames"]))
+        counts = count_clips(self.clips(["verdict", "shard", "num_frames"]))
         self.index |= {"config": config, "counts": self.index["counts"] | counts}
 
     @property
@@ -122,7 +123,7 @@ class Dataset:
         wanted = list(columns) if columns is not None else VIDEO_SCHEMA.names
         counted = list(dict.fromkeys([*wanted, "video_id", "num_clips", "num_kept"]))
         videos = self._table(VIDEOS, VIDEO_SCHEMA, counted)
-        return selections.count_kept(videos, self.clips(["video_id", "verdict"])).select(wanted)
+        return recount_videos(videos, self.clips(["video_id", "verdict"])).select(wanted)
 
     def clips(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per candidate clip, kept or not."""

@@ -1,17 +1,16 @@
-"""The index of a dataset, `dataset.json`: one reader, one writer, and the hashes by which a changed byte is told.
+"""The index of a dataset, `dataset.json`: its reader, its writer, and the hashes by which a changed byte is told.
 
 The index holds the sha256 of the tables and, as its last field, that of its own text without this field.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError
 from .schema import SCHEMA_VERSION
-from .storage import as_json, atomic_path, inside, read_json, sha256_file, write_json
+from .storage import as_json, inside, read_json, sha256_file, write_json
 
 INDEX = "dataset.json"
 CLIPS, VIDEOS = TABLES = ("clips.parquet", "videos.parquet")
@@ -24,7 +23,6 @@ UNSEALED = frozenset(
 )
 """Every field of an index that was written before it had a hash of its own."""
 Index = dict[str, Any]
-Write = Callable[[Path], None]
 
 
 def read_index(root: Path) -> Index:
@@ -104,27 +102,3 @@ def require_unaltered(root: Path) -> None:
     if wrong:
         what = "not the bytes that were written"
         raise DatasetError(f"{root / wrong[0]}: {what}; see `hs-data verify {root}`, restore the file or build again")
-
-
-def replace_tables(root: Path, index: Mapping[str, Any], tables: Mapping[str, Write]) -> None:
-    """Write tables in the given order and, last of all, the index with the hashes of all of them.
-
-    An index that is there is told first which bytes are to come: whoever goes on after a kill knows them.
-
-    Args:
-        root: the dataset's folder.
-        index: what it is to say, but for the hashes.
-        tables: name to what writes it into a temporary file.
-    """
-    with ExitStack() as stack:
-        files = {
-            name: stack.enter_context(atomic_path(root / name)) for name in reversed(list(tables))
-        }  # renamed in turn
-        for name, write in tables.items():
-            write(files[name])
-        hashes = {name: sha256_file(files[name]) for name in tables}
-        if (root / INDEX).is_file() and index_fault(root) is None:
-            write_index(root, read_json(root / INDEX) | {PENDING: hashes})
-    stated = {name: hashes.get(name) or sha256_file(root / name) for name in TABLES}
-    rest = {name: value for name, value in index.items() if name not in (PENDING, "tables")}
-    write_index(root, rest | {"tables": stated})

@@ -5,7 +5,6 @@ DATASET/selections/NAME/verdicts.parquet   one row per candidate clip: its id an
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import ConfigError, DatasetError
-from .schema import CLIP_SCHEMA, VIDEO_SCHEMA
+from .schema import CLIP_SCHEMA
 from .storage import atomic_path, inside, read_json, sha256_file, write_json
 
 FOLDER = "selections"
@@ -49,34 +48,6 @@ class Selection:
             if name in JUDGED:
                 clips = clips.set_column(place, SCHEMA.field(name), self.verdicts[name].take(places))
         return clips
-
-
-def count_kept(videos: pa.Table, clips: pa.Table) -> pa.Table:
-    """Return the rows of files with `num_kept` as the verdicts of these clips have it.
-
-    Args:
-        videos: with `video_id`, `num_clips` and `num_kept`; copies of a file that comes before them have no clips.
-        clips: all candidates, with `video_id` and `verdict`.
-    """
-    kept = Counter(clips.filter(pc.field("verdict") == "kept")["video_id"].to_pylist())
-    owners = zip(videos["video_id"].to_pylist(), videos["num_clips"].to_pylist(), strict=True)
-    numbers = pa.array([kept[video_id] if num_clips else 0 for video_id, num_clips in owners], pa.int32())
-    return videos.set_column(videos.column_names.index("num_kept"), VIDEO_SCHEMA.field("num_kept"), numbers)
-
-
-def count_clips(clips: pa.Table) -> dict[str, int]:
-    """Return the counts that a dataset states of its candidates, from `verdict`, `shard` and `num_frames`."""
-    verdicts = Counter(clips["verdict"].to_pylist())
-    stored = clips.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
-    frames = stored["num_frames"].to_pylist()
-    return {
-        "candidates": len(clips),
-        **{
-            name: verdicts[verdict] for name, verdict in (("kept", "kept"), ("dropped", "dropped"), ("errors", "error"))
-        },
-        "encoded": len(frames),
-        "encoded_frames": sum(frames),
-    }
 
 
 def folder_of(dataset: Path, name: str) -> Path:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from .errors import DatasetError
 from .schema import SCHEMA_VERSION, Column
+from .storage import sha256_file
 
 FOOTER_KEY = b"hs_data"
 ONE_PAGE_BYTES = 1 << 30
@@ -235,3 +236,11 @@ def _is_one_data_page(header: bytes, size: int) -> bool:
                 break
         numbers.append((value >> 1) ^ -(value & 1))
     return numbers == [0, size, size]
+
+
+def describe_shard(root: Path, path: str) -> dict[str, Any]:
+    """Return what commits and the index say of a shard: path, sha256, bytes, rows, row groups."""
+    whole = root / path
+    metadata = pq.read_metadata(whole)
+    facts = {"path": path, "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
+    return {**facts, "rows": metadata.num_rows, "row_groups": metadata.num_row_groups}

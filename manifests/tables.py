@@ -1,127 +1,99 @@
-"""The clip table on its way to disk: what is bulky of a clip is copied row group by row group from where it lies.
+"""The one writer of a dataset's tables, counts, hashes and index."""
 
-A driver holds the light columns of all clips, some 500 bytes each, and of the bulky ones a row group at a time.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .clip_rows import ROW_GROUP_ROWS, RowLocations, write_clips
+from .counts import count_clips, count_videos
 from .errors import DatasetError
-from .schema import BULKY, CLIP_SCHEMA
-from .storage import inside
+from .index import CLIPS, INDEX, PENDING, TABLES, VIDEOS, index_fault, write_index
+from .schema import VIDEO_SCHEMA
+from .shards import describe_shard
+from .storage import atomic_path, read_json, sha256_file
 
-TABLE_ROW_GROUP = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where the bulky columns of clips lie, in the order of the clips."""
-
-    files: Sequence[Path]
-    file: np.ndarray
-    """[N] place in `files`."""
-    row: np.ndarray
-    """[N] int64 row in that file."""
-
-    @staticmethod
-    def of_scores(dataset: Path, clips: pa.Table) -> "Places":
-        """Return the places that `read_scores` noted."""
-        names = clips["scores_file"].combine_chunks().dictionary_encode()
-        files = [inside(dataset, name) for name in names.dictionary.to_pylist()]
-        return Places(files=files, file=names.indices.to_numpy(), row=clips["scores_row"].to_numpy())
-
-    @staticmethod
-    def of_tables(files: Sequence[Path], lengths: Sequence[int]) -> "Places":
-        """Return the places of all rows of some tables, one table after the other."""
-        rows = [np.arange(length) for length in lengths]
-        file = np.repeat(np.arange(len(files)), lengths)
-        return Places(files=files, file=file, row=np.concatenate([*rows, np.zeros(0, np.int64)]))
-
-    def take(self, chosen: np.ndarray) -> "Places":
-        """Return the places of some clips, chosen by their numbers or by a mask."""
-        return Places(files=self.files, file=self.file[chosen], row=self.row[chosen])
+Row = dict[str, Any]
+ORDER = (CLIPS, VIDEOS)
 
 
-def write_clips(path: Path, clips: pa.Table, places: Places, schema: pa.Schema = CLIP_SCHEMA) -> None:
-    """Write `clips.parquet`, or a file of scores.
+def write_tables(
+    root: Path,
+    index: Mapping[str, Any],
+    *,
+    clips: pa.Table,
+    bulky: RowLocations,
+    videos: pa.Table | None = None,
+    order: Sequence[str] = ORDER,
+) -> None:
+    """Write the tables and, last of all, the index with their counts and hashes.
 
     Args:
-        path: file to write; the caller renames it when it is whole.
-        clips: the light columns of `schema`; other columns are left out.
-        places: where the others lie.
-        schema: `CLIP_SCHEMA` or `SCORE_SCHEMA`.
+        root: the dataset's folder.
+        index: what it is to say, but for counts of the tables and hashes.
+        clips: all candidates with the light columns of `CLIP_SCHEMA`; other columns are left out.
+        bulky: where their other columns lie.
+        videos: rows of `VIDEO_SCHEMA`; None: they stay as they are.
+        order: in which the tables take the place of those that are there.
 
     Raises:
-        DatasetError: a file of scores cannot be read.
+        DatasetError: a candidate has no known verdict, which is a bug of ours, or a file of scores cannot be read;
+            nothing is written.
     """
-    reader = _BulkyRows(places)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start in range(0, max(1, len(clips)), TABLE_ROW_GROUP):  # of no clips an empty group, as of a whole table
-            light = clips.slice(start, TABLE_ROW_GROUP).combine_chunks()
-            bulky = reader.read(start, len(light))
-            columns = [(bulky if field.name in BULKY else light)[field.name] for field in schema]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=TABLE_ROW_GROUP)
+    counts = {**index.get("counts", {}), **(count_videos(videos) if videos is not None else {}), **count_clips(clips)}
+    if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
+        raise DatasetError(f"{root}: candidates are not all accounted for ({counts}); report this")
+    writers: dict[str, Callable[[Path], None]] = {CLIPS: lambda path: write_clips(path, clips, bulky)}
+    if videos is not None:
+        writers[VIDEOS] = lambda path: _write_videos(path, videos)
+    _replace(root, {**index, "counts": counts}, {name: writers[name] for name in order if name in writers})
 
 
-class _BulkyRows:
-    """Rows of many files; neighbours share files, so the row group that was read last is kept."""
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._open: tuple[int, pq.ParquetFile] | None = None
-        self._last: tuple[tuple[int, int], pa.Table] | None = None
-
-    def read(self, start: int, number: int) -> pa.Table:
-        """Return the bulky columns of some clips that follow each other."""
-        file, row = self._places.file[start : start + number], self._places.row[start : start + number]
-        found, order = [_NO_ROWS], [np.zeros(0, np.int64)]
-        for one in dict.fromkeys(file.tolist()):
-            mine = np.flatnonzero(file == one)
-            for group, first, inside_group in self._groups(one, row[mine]):
-                found.append(self._group(one, group).take(pa.array(row[mine][inside_group] - first)))
-                order.append(mine[inside_group])
-        table, places = pa.concat_tables(found), np.concatenate(order)
-        if not np.array_equal(places, np.arange(number)):
-            table = table.take(pa.array(np.argsort(places)))
-        return table.combine_chunks()
-
-    def _groups(self, file: int, rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield each row group that holds some of the rows: its number, its first row, and which of them."""
-        metadata = self._file(file).metadata
-        ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-        groups = np.searchsorted(ends, rows, side="right")
-        for group in dict.fromkeys(groups.tolist()):
-            yield group, int(ends[group - 1]) if group else 0, np.flatnonzero(groups == group)
-
-    def _file(self, number: int) -> pq.ParquetFile:
-        if self._open is None or self._open[0] != number:
-            path = self._places.files[number]
-            try:
-                self._open = number, pq.ParquetFile(path)
-            except (OSError, pa.ArrowException) as error:
-                raise DatasetError(f"{path}: cannot be read ({error}); remove it and build again") from error
-        return self._open[1]
-
-    def _group(self, file: int, group: int) -> pa.Table:
-        if self._last is None or self._last[0] != (file, group):
-            self._last = None
-            self._last = (file, group), read_columns(self._file(file), group, BULKY)
-        return self._last[1]
+def _write_videos(path: Path, videos: pa.Table) -> None:
+    pq.write_table(videos, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
-_NO_ROWS = CLIP_SCHEMA.empty_table().select(BULKY)
+def _replace(root: Path, index: Mapping[str, Any], writers: Mapping[str, Callable[[Path], None]]) -> None:
+    """Write all tables beside the old ones, rename them in the given order, and write the index."""
+    with ExitStack() as stack:
+        # A stack ends with what it was given last, and the rename is the end of an atomic write.
+        files = {name: stack.enter_context(atomic_path(root / name)) for name in reversed(list(writers))}
+        for name, write in writers.items():
+            write(files[name])
+        hashes = {name: sha256_file(files[name]) for name in writers}
+        if (root / INDEX).is_file() and index_fault(root) is None:
+            # A kill between two renames leaves tables that the index does not state. It is told beforehand which bytes
+            # are to come, so that whoever goes on knows them from bytes that somebody changed.
+            write_index(root, read_json(root / INDEX) | {PENDING: hashes})
+    stated = {name: hashes.get(name) or sha256_file(root / name) for name in TABLES}
+    rest = {name: value for name, value in index.items() if name not in (PENDING, "tables")}
+    write_index(root, rest | {"tables": stated})
 
 
-def read_columns(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-    """Read columns of a row group; those that a file is too old to have are null."""
-    there = set(file.schema_arrow.names)
-    rows = file.read_row_group(group, columns=[name for name in names if name in there])
-    number = file.metadata.row_group(group).num_rows
-    fields = [CLIP_SCHEMA.field(name) for name in names]
-    columns = [rows[f.name].cast(f.type) if f.name in there else pa.nulls(number, f.type) for f in fields]
-    return pa.table(columns, schema=pa.schema(fields))
+def video_table(rows: Sequence[Row]) -> pa.Table:
+    """Return rows of input files as a table of `VIDEO_SCHEMA`."""
+    return pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
+
+
+def list_shards(root: Path, clips: pa.Table, known: Sequence[Row]) -> list[Row]:
+    """Return the index's entries for the shards that a clip table names, by path.
+
+    Args:
+        root: the dataset's folder.
+        clips: with `shard` and `verdict`.
+        known: path, sha256, bytes and rows of shards; those that are not among them are read.
+    """
+    encoded = clips.select(["shard", "verdict"]).filter(pc.field("shard").is_valid())
+    num_kept = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
+    entries = {entry["path"]: entry for entry in known}
+    paths = sorted(set(encoded["shard"].to_pylist()))
+    for path in paths:
+        if path not in entries:
+            entries[path] = describe_shard(root, path)
+    facts = ("path", "sha256", "bytes", "rows")
+    return [{**{name: entries[path][name] for name in facts}, "clips": num_kept[path]} for path in paths]

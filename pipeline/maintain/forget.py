@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests import selections
+from ...manifests.commits import total_costs
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import KINDS, Forgotten, hash_name
 from ...manifests.index import require_unaltered
 from ..report.page import write_report
-from ..run.ledger import total_costs
 from .purge import look_up, require_sources, scrub, shards_of
 from .shard_rewrite import plan_cuts
 from .stale import stale_previews, temporary_files, unnamed_files

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...manifests.commits import Commit, CommitLog, is_whole
+from ...manifests.commits import Commit, CommitLog, is_whole, total_costs
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import DatasetError
 from ...manifests.index import INDEX, read_index
 from ...manifests.storage import read_json
 from ..report.page import write_report
-from ..run.ledger import total_costs
 from .stale import named_files, stale_previews, temporary_files, unnamed_files
 
 ABANDONED_H = 24.0

@@ -12,20 +12,20 @@ import numpy as np
 import pyarrow as pa
 
 from ...manifests import settings
+from ...manifests.clip_rows import RowLocations
+from ...manifests.counts import recount_videos
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE, Forgotten
-from ...manifests.index import CLIPS, INDEX, VIDEOS, replace_tables, require_unaltered
+from ...manifests.index import CLIPS, INDEX, VIDEOS, require_unaltered
 from ...manifests.schema import CLIP_SCHEMA, LIGHT
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest, inside, sha256_file
-from ...manifests.tables import Places, write_clips
-from ..run.finalize import count, write_videos
+from ...manifests.tables import list_shards, video_table, write_tables
 from ..select import SelectConfig
 from ..splits import overlaps
 from .compatibility import check_agreement
 from .forget import finish_forgetting
-from .purge import recount, reindex
 from .resplit import assign_anew
 
 OURS = ("shards", CLIPS, VIDEOS, FILE)
@@ -66,7 +66,7 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
     for path in paths:
         require_unaltered(path)
     check_agreement(datasets)
-    clips, places, num_doubles = _join_clips(datasets)
+    clips, bulky, num_doubles = _join_clips(datasets)
     clips, taken = _take(datasets, clips)
     if resplit:
         limits = settings.build(SelectConfig, datasets[0].index["config"]["select"], path="select.")
@@ -74,7 +74,7 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
     if shared := overlaps(clips):
         raise DatasetError(f"{out}: {shared[0]} ({len(shared)} such); merge with --resplit to assign splits anew")
     ways = Counter(_bring(out, shard, copy=copy) for shard in counted(taken, "shards"))
-    _write(out, datasets, clips, places, taken)
+    _write(out, datasets, clips, bulky, taken)
     finish_forgetting(out)  # what one has forgotten may stand in another
     counts = open_dataset(out).index["counts"]
     told = {"datasets": len(datasets), "clips": counts["candidates"], "kept": counts["kept"], "doubles": num_doubles}
@@ -91,15 +91,15 @@ def _check_out(out: Path, paths: Sequence[Path]) -> None:
         raise ConfigError(f"{out}: holds other things ({strange[0]}, ...); name a new folder")
 
 
-def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, Places, int]:
+def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, RowLocations, int]:
     """Return the clips of all, each once, with the number of their dataset as `origin`.
 
     Returns:
         The clips without what is bulky, where that lies, and how many were doubles.
     """
     tables = [dataset.clips(LIGHT) for dataset in datasets]
-    places = Places.of_tables([dataset.path / CLIPS for dataset in datasets], [len(table) for table in tables])
-    clips = pa.concat_tables(tables).append_column("origin", pa.array(places.file))
+    bulky = RowLocations.of_tables([dataset.path / CLIPS for dataset in datasets], [len(table) for table in tables])
+    clips = pa.concat_tables(tables).append_column("origin", pa.array(bulky.file))
     is_kept = (verdict == "kept" for verdict in clips["verdict"].to_pylist())
     worth = list(zip(is_kept, clips["shard"].is_valid().to_pylist(), strict=True))
     best: dict[str, int] = {}
@@ -107,7 +107,7 @@ def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, Places, int]:
         if worth[place] > worth[best.setdefault(clip_id, place)]:
             best[clip_id] = place
     chosen = np.array(sorted(best.values()), np.int64)
-    return clips.take(pa.array(chosen)), places.take(chosen), len(clips) - len(chosen)
+    return clips.take(pa.array(chosen)), bulky.take(chosen), len(clips) - len(chosen)
 
 
 def _take(datasets: Sequence[Dataset], clips: pa.Table) -> tuple[pa.Table, list[Taken]]:
@@ -158,7 +158,7 @@ def _link(file: Path, target: Path) -> bool:
     return True
 
 
-def _join_videos(datasets: Sequence[Dataset], clips: pa.Table) -> list[Row]:
+def _join_videos(datasets: Sequence[Dataset], clips: pa.Table) -> pa.Table:
     """Return the input files of all; a content that several hold is the first's, other paths of it are duplicates."""
     rows = [row for dataset in datasets for row in dataset.videos().to_pylist()]
     first: dict[str, Row] = {}
@@ -172,18 +172,19 @@ def _join_videos(datasets: Sequence[Dataset], clips: pa.Table) -> list[Row]:
             about = {"outcome": "duplicate", "detail": f"same content as {owner['path']}"}
             owner = {**row, **about, "num_clips": 0, "num_kept": 0}
         joined.setdefault((owner["video_id"], owner["path"], owner["source"]), owner)
-    return recount(list(joined.values()), clips)
+    return recount_videos(video_table(list(joined.values())), clips)
 
 
-def _write(out: Path, datasets: Sequence[Dataset], clips: pa.Table, places: Places, taken: Sequence[Taken]) -> None:
+def _write(
+    out: Path, datasets: Sequence[Dataset], clips: pa.Table, bulky: RowLocations, taken: Sequence[Taken]
+) -> None:
     requests = [request for dataset in datasets for request in Forgotten(dataset.path).requests]
     if requests:
         Forgotten(out).add(requests)
     videos = _join_videos(datasets, clips)
     index = _index([dataset.index for dataset in datasets])
-    index |= {"counts": count(videos, clips), "shards": reindex(out, clips, [shard.entry for shard in taken])}
-    tables = {CLIPS: lambda path: write_clips(path, clips, places), VIDEOS: lambda path: write_videos(path, videos)}
-    replace_tables(out, index, tables)
+    index["shards"] = list_shards(out, clips, [shard.entry for shard in taken])
+    write_tables(out, index, clips=clips, bulky=bulky, videos=videos)
 
 
 def _index(indexes: Sequence[Mapping[str, Any]]) -> Row:

@@ -5,7 +5,6 @@ The tables go last: as long as a name stands anywhere else, they still say what 
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,22 +12,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests import selections
+from ...manifests.clip_rows import RowLocations, write_clips
 from ...manifests.commits import Commit, CommitLog
+from ...manifests.counts import recount_videos
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
-from ...manifests.index import CLIPS, VIDEOS, replace_tables, require_unaltered
+from ...manifests.index import CLIPS, VIDEOS, require_unaltered
 from ...manifests.schema import LIGHT, SCORE_SCHEMA, SCORES
+from ...manifests.shards import describe_shard
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, inside, read_json, sha256_file, write_json
-from ...manifests.tables import Places, write_clips
-from ..run.finalize import count, write_videos
+from ...manifests.tables import list_shards, write_tables
 from .shard_rewrite import (
     Cut,
-    describe_shard,
     move_rows,
     plan_cuts,
     require_stated,
@@ -142,8 +141,8 @@ def _scrub_scores(root: Path, names: Names) -> None:
         left = pq.read_table(old, columns=list(SCORES), schema=SCORE_SCHEMA).filter(pa.array(stays, pa.bool_()))
         path = successor(commit.file["path"], left["clip_id"].to_pylist())
         with atomic_path(root / path) as temporary:
-            places = Places.of_tables([old], [len(stays)]).take(np.array(stays, bool))
-            write_clips(temporary, left, places, SCORE_SCHEMA)
+            bulky = RowLocations.of_tables([old], [len(stays)]).take(np.array(stays, bool))
+            write_clips(temporary, left, bulky, SCORE_SCHEMA)
         file = {"path": path, "sha256": sha256_file(root / path), "bytes": (root / path).stat().st_size}
         receipts = {item: _moved(receipt, stays) for item, receipt in commit.receipts.items()}
         CommitLog(root).add(replace(commit, file=file, receipts=receipts), replace=True)
@@ -230,34 +229,9 @@ def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> Non
     clips, videos = dataset.clips(LIGHT), dataset.videos()
     numbered = clips.select(["clip_id", *KINDS]).append_column("row", pa.array(np.arange(len(clips))))
     stay = numbered.filter(~forgotten.rows(clips))["row"].to_numpy()
-    places = Places.of_tables([root / CLIPS], [len(clips)]).take(stay)
+    bulky = RowLocations.of_tables([root / CLIPS], [len(clips)]).take(stay)
     clips = move_rows(clips.take(pa.array(stay)), cuts)
-    rows = recount(videos.filter(~forgotten.rows(videos)).to_pylist(), clips)
-    shards = reindex(root, clips, dataset.index["shards"])
-    index = dataset.index | {"key": "forgotten", "counts": count(rows, clips), "shards": shards}
-    tables = {VIDEOS: lambda path: write_videos(path, rows), CLIPS: lambda path: write_clips(path, clips, places)}
-    replace_tables(root, index, tables)
-
-
-def recount(videos: list[dict[str, Any]], clips: pa.Table) -> list[dict[str, Any]]:
-    """Set in the rows of `videos.parquet` how many clips each file has now."""
-    pairs = Counter(zip(clips["video_id"].to_pylist(), clips["verdict"].to_pylist(), strict=True))
-    found = Counter(clips["video_id"].to_pylist())
-    for video in videos:
-        if video["num_clips"]:
-            video |= {"num_clips": found[video["video_id"]], "num_kept": pairs[video["video_id"], "kept"]}
-    return videos
-
-
-def reindex(root: Path, clips: pa.Table, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the index's entries for the shards that a clip table names; those of `before` are not read again."""
-    encoded = clips.filter(pc.field("shard").is_valid())
-    used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
-    entries = {entry["path"]: entry for entry in before}
-    for path in sorted(set(encoded["shard"].to_pylist()) - set(entries)):
-        entries[path] = describe_shard(root, path)
-    facts = ("path", "sha256", "bytes", "rows")
-    return [
-        {**{name: entries[path][name] for name in facts}, "clips": used[path]}
-        for path in sorted(set(encoded["shard"].to_pylist()))
-    ]
+    videos = recount_videos(videos.filter(~forgotten.rows(videos)), clips)
+    index = dataset.index | {"key": "forgotten", "shards": list_shards(root, clips, dataset.index["shards"])}
+    # The clips last: a name that only they still say is found by whoever goes on after a kill.
+    write_tables(root, index, clips=clips, bulky=bulky, videos=videos, order=(VIDEOS, CLIPS))

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests import selections, settings
+from ...manifests.clip_rows import RowLocations
+from ...manifests.counts import recount_videos
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError
-from ...manifests.index import CLIPS, VIDEOS, replace_tables, require_unaltered
+from ...manifests.index import CLIPS, require_unaltered
 from ...manifests.schema import LIGHT
-from ...manifests.tables import Places, write_clips
+from ...manifests.tables import write_tables
 from ..config import Config
-from ..run.finalize import count, write_videos
 from ..select import SelectConfig, select
 
 
@@ -70,7 +71,7 @@ def reselect(
         summary["saved"] = str(_save(dataset, name, limits, changes, after))
     elif not dry_run:
         config = replace(settings.build(Config, dataset.index["config"]), select=limits)
-        videos = selections.count_kept(dataset.videos(), after).to_pylist()
+        videos = recount_videos(dataset.videos(), after)
         _write(path, dataset.index, config, after, videos, changes, built)
     return summary
 
@@ -130,13 +131,10 @@ def _write(
     index: dict[str, Any],
     config: Config,
     clips: pa.Table,
-    videos: list[dict[str, Any]],
+    videos: pa.Table,
     changes: dict[str, Any],
     built: dict[str, Any],
 ) -> None:
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
-    index |= {"key": "selected", "config": settings.to_table(config), "counts": count(videos, clips)}
-    index |= {"selection": changes, "built_select": built}
-    places = Places.of_tables([path / CLIPS], [len(clips)])
-    tables = {CLIPS: lambda file: write_clips(file, clips, places), VIDEOS: lambda file: write_videos(file, videos)}
-    replace_tables(path, index, tables)
+    index |= {"key": "selected", "config": settings.to_table(config), "selection": changes, "built_select": built}
+    write_tables(path, index, clips=clips, bulky=RowLocations.of_tables([path / CLIPS], [len(clips)]), videos=videos)

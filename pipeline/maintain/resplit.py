@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...manifests import settings
+from ...manifests.clip_rows import RowLocations
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
-from ...manifests.index import CLIPS, replace_tables, require_unaltered, tables_are_whole
+from ...manifests.index import CLIPS, require_unaltered, tables_are_whole
 from ...manifests.near import choice
 from ...manifests.schema import LIGHT
-from ...manifests.tables import Places, write_clips
+from ...manifests.tables import write_tables
 from ..select import SelectConfig
 from ..splits import assign, overlaps
 
@@ -54,9 +55,8 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
     if not dry_run and not is_same:
         index["config"]["select"] = settings.to_table(limits)
         saved = settings.merge(index.get("selection", {}), changes)  # for the next build
-        places = Places.of_tables([root / CLIPS], [len(after)])
-        write = {CLIPS: lambda path: write_clips(path, after, places)}
-        replace_tables(root, index | {"key": "split", "selection": saved}, write)
+        bulky = RowLocations.of_tables([root / CLIPS], [len(after)])
+        write_tables(root, index | {"key": "split", "selection": saved}, clips=after, bulky=bulky)
     return {"moved": moved, **_sizes(after)}
 
 

@@ -4,10 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...manifests.commits import CommitLog
 from ...manifests.errors import DatasetError
@@ -86,14 +84,6 @@ def write_cut(root: Path, path: str, cut: Cut, stated: Stated) -> None:
     ):
         for group in cut.row_groups:
             writer.write_clip(shard.clip_id(group), {name: shard.read(group, name) for name in shard.columns})
-
-
-def describe_shard(root: Path, path: str) -> dict[str, Any]:
-    """Return what a commit says of a shard."""
-    whole = root / path
-    metadata = pq.read_metadata(whole)
-    facts = {"path": path, "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
-    return {**facts, "rows": metadata.num_rows, "row_groups": metadata.num_row_groups}
 
 
 def move_rows(clips: pa.Table, cuts: dict[str, Cut]) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from ...manifests import settings
+from ...manifests.commits import total_costs
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, HsDataError
 from ...manifests.storage import digest, read_json
@@ -20,7 +21,6 @@ from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
 from .build import Build, Outcome, Request
-from .ledger import total_costs
 from .plan import list_inputs
 from .progress import Display
 

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ...manifests import settings
+from ...manifests.clip_rows import RowLocations
 from ...manifests.errors import DatasetError
-from ...manifests.index import CLIPS, INDEX, VIDEOS, replace_tables, tables_are_whole
+from ...manifests.index import INDEX, tables_are_whole
 from ...manifests.records import unpack
 from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
-from ...manifests.selections import count_clips
 from ...manifests.storage import digest, read_json
-from ...manifests.tables import TABLE_ROW_GROUP, Places, write_clips
+from ...manifests.tables import list_shards, video_table, write_tables
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
@@ -88,15 +87,11 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
             nothing is written.
     """
     clips = join_shards(result.clips, result.items, result.encoded)
-    videos = video_rows(result, clips)
-    counts = count(videos, clips)
-    if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
-        raise DatasetError(f"{dataset}: candidates are not all accounted for ({counts}); report this")
+    videos = video_table(video_rows(result, clips))
     if shared := overlaps(clips):
         raise DatasetError(f"{dataset}: {shared[0]} ({len(shared)} such); report this")
-    places = Places.of_scores(dataset, clips)
-    tables = {CLIPS: lambda path: write_clips(path, clips, places), VIDEOS: lambda path: write_videos(path, videos)}
-    replace_tables(dataset, _index(result, clips, counts, key), tables)
+    index = _index(dataset, result, clips, key)
+    write_tables(dataset, index, clips=clips, bulky=RowLocations.of_scores(dataset, clips), videos=videos)
 
 
 def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> pa.Table:
@@ -217,19 +212,7 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
     return {**row, "outcome": "ok" if has_face else "no_face", "detail": some}
 
 
-def count(videos: Sequence[Row], clips: pa.Table) -> dict[str, Any]:
-    """Return the counts that a dataset states of itself."""
-    return {
-        "inputs": len(videos),
-        "inputs_ok": sum(row["outcome"] == "ok" for row in videos),
-        **count_clips(clips),
-    }
-
-
-def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
-    encoded = clips.select(["shard", "verdict"]).filter(pc.field("shard").is_valid())
-    used = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
-    files = {file["path"]: file for file in result.encoded.files(list(result.encoded.receipts))}
+def _index(dataset: Path, result: Result, clips: pa.Table, key: str) -> Row:
     return {
         "schema_version": SCHEMA_VERSION,
         "hs_data_version": metadata.version("hs-data"),
@@ -244,15 +227,5 @@ def _index(result: Result, clips: pa.Table, counts: Row, key: str) -> Row:
             "encode": result.config.encode_fingerprint(),
         },
         "models": registry.as_used(result.config.model_names, result.config.models),
-        "counts": counts,
-        "shards": [
-            {**{name: files[path][name] for name in ("path", "sha256", "bytes", "rows")}, "clips": used[path]}
-            for path in sorted(set(encoded["shard"].to_pylist()))
-        ],
+        "shards": list_shards(dataset, clips, result.encoded.files(list(result.encoded.receipts))),
     }
-
-
-def write_videos(path: Path, rows: Sequence[Row]) -> None:
-    """Write `videos.parquet`."""
-    table = pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
-    pq.write_table(table, path, compression="zstd", row_group_size=TABLE_ROW_GROUP)

@@ -95,17 +95,6 @@ class Ledger:
         return [found[path] for path in sorted(found)]
 
 
-def total_costs(dataset: Path) -> dict[str, float]:
-    """Return CPU seconds by stage, and footage seconds, over all that was ever committed."""
-    total: dict[str, float] = {}
-    for phase in ("probe", "score", "encode"):
-        for commit in CommitLog(dataset).load(phase):
-            for name, seconds in commit.costs.items():
-                label = f"{phase}: {name}"
-                total[label] = total.get(label, 0.0) + seconds
-    return total
-
-
 def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Table:
     """Return the candidate clips of the scored stretches, ordered by path and place, with two columns of our own.
 

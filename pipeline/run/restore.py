@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...manifests.clip_rows import RowLocations, write_clips
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.index import CLIPS, INDEX, VIDEOS, altered, index_fault, read_index
 from ...manifests.schema import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, sha256_file
-from ...manifests.tables import Places, write_clips
 from ..annotations.spans import stretch_id
 from ..config import Config
 
@@ -43,8 +43,8 @@ def restore_commits(dataset: Path, config: Config) -> None:
 
 def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint: str) -> None:
     path = dataset / "work" / "scores" / f"{UNIT}.parquet"
-    places = Places.of_tables([dataset / CLIPS], [len(clips)])
-    create_if_absent(path, lambda temporary: write_clips(temporary, clips, places, SCORE_SCHEMA))
+    bulky = RowLocations.of_tables([dataset / CLIPS], [len(clips)])
+    create_if_absent(path, lambda temporary: write_clips(temporary, clips, bulky, SCORE_SCHEMA))
     receipts: dict[str, dict[str, Any]] = {}
     for video in pq.read_table(dataset / VIDEOS, schema=VIDEO_SCHEMA).to_pylist():
         starts = video["chunks"] or []

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hs_data.manifests import index as index_file
+from hs_data.manifests import tables
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
@@ -116,7 +116,7 @@ def test_a_merge_that_was_killed_goes_on(of_anna: Path, of_bert: Path, tmp_path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(index_file, "write_index", die)
+        patch.setattr(tables, "write_index", die)
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path / "out", [of_anna, of_bert])
     told = merge(tmp_path / "out", [of_anna, of_bert])
@@ -215,7 +215,7 @@ def test_a_dry_run_of_a_split_writes_nothing(small: ModuleType, dataset: Path):
 
 def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path, monkeypatch: pytest.MonkeyPatch):
     words = ["select.val_share=0.0", "select.test_share=0.999"]
-    write, calls = index_file.write_index, iter("ab")
+    write, calls = tables.write_index, iter("ab")
 
     def die_at_the_second(root: Path, index: dict[str, Any]) -> None:
         if next(calls) == "b":
@@ -223,7 +223,7 @@ def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path,
         write(root, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(index_file, "write_index", die_at_the_second)
+        patch.setattr(tables, "write_index", die_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             resplit(dataset, assignments=words, dry_run=False)
     [fault] = verify(open_dataset(dataset))

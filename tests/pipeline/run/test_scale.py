@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hs_data.manifests import tables
+from hs_data.manifests import clip_rows
+from hs_data.manifests.clip_rows import RowLocations, write_clips
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.schema import BULKY, CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, SCORES
-from hs_data.manifests.tables import Places, write_clips
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.maintain.forget import forget
 from hs_data.pipeline.maintain.merge import merge
@@ -79,18 +79,18 @@ def test_row_groups_are_those_of_a_table_written_whole(
     dataset: Path, tmp_path: Path, group: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Chunks, files and row groups of any size meet in every way, and the bytes are the same."""
-    monkeypatch.setattr(tables, "TABLE_ROW_GROUP", group)
+    monkeypatch.setattr(clip_rows, "ROW_GROUP_ROWS", group)
     whole = pq.read_table(dataset / "clips.parquet", schema=CLIP_SCHEMA)
     order = np.random.default_rng(group).permutation(NUM_ROWS)
     files = [tmp_path / f"{number}.parquet" for number in range(3)]
     edges = [0, 11, 150, NUM_ROWS]
     for file, (start, end), size in zip(files, itertools.pairwise(edges), (4, 50, 4096), strict=True):
         pq.write_table(whole.slice(start, end - start), file, row_group_size=size)
-    places = Places.of_tables(files, np.diff(edges).tolist())
+    locations = RowLocations.of_tables(files, np.diff(edges).tolist())
     for name, chosen in (("same", np.arange(NUM_ROWS)), ("mixed", order), ("none", order[:0])):
         expected = whole.take(pa.array(chosen)).combine_chunks()
         pq.write_table(expected, tmp_path / "expected", compression="zstd", row_group_size=group)
-        write_clips(tmp_path / name, expected.select(LIGHT), places.take(chosen))
+        write_clips(tmp_path / name, expected.select(LIGHT), locations.take(chosen))
         assert (tmp_path / name).read_bytes() == (tmp_path / "expected").read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_no_more_than_a_row_group_of_bulk_is_held(tmp_path: Path):
     pq.write_table(pa.table(columns, schema=SCORE_SCHEMA), tmp_path / "scores", row_group_size=80)
     del bulk, columns
     before, peak = pa.total_allocated_bytes(), 0
-    reader = tables._BulkyRows(Places.of_tables([tmp_path / "scores"], [number]))
+    reader = clip_rows._BulkyRows(RowLocations.of_tables([tmp_path / "scores"], [number]))
     for start in range(0, number, 80):
         table = reader.read(start, 80)
         assert len(table["thumbnail"][0].as_py()) == size
@@ -145,7 +145,7 @@ def test_no_command_reads_what_is_bulky_of_all_clips(dataset: Path, small: Modul
 
 def test_what_is_restored_lies_in_row_groups(dataset: Path, scale: ModuleType, monkeypatch: pytest.MonkeyPatch):
     """A worker reads one of them for a clip, not the scores of a million."""
-    monkeypatch.setattr(tables, "TABLE_ROW_GROUP", 32)
+    monkeypatch.setattr(clip_rows, "ROW_GROUP_ROWS", 32)
     before = (dataset / "clips.parquet").read_bytes()
     for path in (dataset / "work" / "commits").rglob("*.json"):
         path.unlink()
