@@ -107,3 +107,10 @@ def test_the_tests_that_reliability_names_exist():
     for file, name in named:
         text = (ROOT / "tests" / file).read_text(encoding="utf-8")
         assert f"def {name}(" in text or not name, f"{file}::{name}"
+
+
+def test_what_the_architecture_names_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:manifests|pipeline|trainer|tests|commands)/[\w/]*(?:\.py)?", page))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
