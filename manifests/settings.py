@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 from .near import nearest
+from .plugins import Group, find_plugins
 
 T = typing.TypeVar("T")
 Table = dict[str, typing.Any]
@@ -30,6 +31,13 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.low:,.10g} to {self.high:,.10g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OrPlugin:
+    """Mark of a setting that may name a plugin, too: `Annotated[Literal["a", "b"], OrPlugin(group)]`."""
+
+    group: Group
 
 
 def check_ranges(config: object) -> None:
@@ -152,7 +160,7 @@ def build(cls: type[T], table: Mapping[str, typing.Any], *, path: str = "", othe
         ConfigError: an unknown key (it names the nearest), or a value of a wrong type or out of range.
     """
     _check_keys(cls, table, path, [*(f"{path}{key}" for key, _, _ in keys(cls)), *others])
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     values = {key: _convert(hints[key], raw, f"{path}{key}") for key, raw in table.items()}
     try:
         return cls(**values)
@@ -229,6 +237,9 @@ def keys(cls: type, *, path: str = "") -> Iterator[tuple[str, type, object]]:
 
 def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:  # noqa: ANN401 - any type hint, any value
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        kind, more = args[0], _plugin_names(args, raw)
+        origin, args = typing.get_origin(kind), (*typing.get_args(kind), *more)
     if dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
             raise ConfigError(f"{name}: {shown(raw)} is not a table; write {name}.key=value")
@@ -246,6 +257,14 @@ def _convert(kind: typing.Any, raw: typing.Any, name: str) -> typing.Any:  # noq
         items = raw if isinstance(raw, list | tuple) else str(raw).split(",")
         return tuple(_convert(args[0], item, name) for item in items)
     return _plain(kind, raw, name)
+
+
+def _plugin_names(annotated: tuple[typing.Any, ...], raw: object) -> Iterator[str]:
+    """Yield what other packages let a setting be; they are looked for only where it is none of our own words."""
+    kind, *marks = annotated
+    for mark in marks:
+        if isinstance(mark, OrPlugin) and raw not in (ours := typing.get_args(kind)):
+            yield from find_plugins(mark.group, ours)
 
 
 def _plain(kind: type, raw: object, name: str) -> object:

@@ -116,7 +116,9 @@ class Config:
         tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION)]
         tables += [self.decode.backend, self.decode.max_pixels]
         models = registry.fingerprint(self.score_models, self.models)
-        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, models)
+        # Another version of somebody else's detector may find other faces.
+        packages = [plugin.package] if (plugin := self.faces.plugin) else []
+        return digest("score", SCORE_VERSION, tables, self.run.chunk_s, models, *packages)
 
     def encode_fingerprint(self) -> str:
         """Return the identity of the shards' bytes, given the scores."""

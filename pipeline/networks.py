@@ -18,7 +18,7 @@ from ..manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from .audio_features import AudioConfig, AudioFeatures, LogMel
 from .config import Config
 from .faces.annotated import NoDetector
-from .faces.detect import FaceDetector, FacesConfig
+from .faces.detect import FaceDetector, FacesConfig, load_detector
 from .faces.quality import CLIP, QualityConfig, QualityNetwork
 from .latents import SIZE, Codec, CropEncoder, LatentsConfig
 from .models import registry
@@ -88,8 +88,11 @@ def make_detector(faces: FacesConfig, models: ModelsConfig) -> FaceDetector:
     """Load the face detector that the settings name.
 
     Raises:
+        ConfigError: it comes from another package, which is broken.
         ModelError: its weights are missing or cannot be loaded.
     """
+    if plugin := faces.plugin:
+        return load_detector(plugin, faces)
     if faces.backend == "yunet":
         from .models.yunet import YuNetDetector  # noqa: PLC0415
 

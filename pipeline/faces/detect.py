@@ -1,22 +1,26 @@
 """Faces in single frames: the detector's interface, its settings, and how a picture is scaled for it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, get_args, runtime_checkable
 
 import cv2
 import numpy as np
 
-from ...manifests.settings import Range, check_ranges
+from ...manifests.errors import HsDataError
+from ...manifests.plugins import Plugin, find_plugins
+from ...manifests.settings import OrPlugin, Range, check_ranges
+
+OwnDetector = Literal["haar", "yunet", "retinaface", "annotated"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FacesConfig:
     """Which detector looks, how often and how closely."""
 
-    backend: Literal["haar", "yunet", "retinaface", "annotated"] = "haar"
+    backend: Annotated[OwnDetector, OrPlugin("hs_data.detectors")] = "haar"
     """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.
     `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs. `annotated`: none, the boxes of the source
-    are the faces (docs/sources.md), no landmarks."""
+    are the faces (docs/sources.md), no landmarks. Or the name of another package's detector (docs/extending.md)."""
     stride: Annotated[int, Range(1, 250)] = 5
     """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
     max_side_px: Annotated[int, Range(64, 8192)] = 640
@@ -37,7 +41,13 @@ class FacesConfig:
     @property
     def model_names(self) -> list[str]:
         """Registry names of the weights that the detector needs."""
-        return [] if self.backend in ("haar", "annotated") else [self.backend]
+        return [self.backend] if self.backend in ("yunet", "retinaface") else []
+
+    @property
+    def plugin(self) -> Plugin | None:
+        """The detector of another package that the settings name, or None where it is one of ours."""
+        own = get_args(OwnDetector)
+        return None if self.backend in own else find_plugins("hs_data.detectors", own)[self.backend]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +62,33 @@ class Detections:
     """[N, 5, 2] float32: right eye, left eye, nose, right and left mouth corner (the person's right); or None."""
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
-    """What a detector must do; it holds its model and no other state."""
+    """A detector's interface; it holds its model and no other state."""
 
     has_landmarks: bool
 
     def detect(self, pictures: list[np.ndarray]) -> list[Detections]:
         """Find the faces in each picture [H, W, 3] uint8 RGB, all of one size."""
         ...
+
+
+def load_detector(plugin: Plugin, config: FacesConfig) -> FaceDetector:
+    """Make the detector of another package: its entry point is called with the settings of this stage.
+
+    Raises:
+        ConfigError: it cannot be loaded, or does not give a `FaceDetector`.
+    """
+    make = plugin.load()
+    try:
+        detector = make(config) if callable(make) else make
+    except HsDataError:  # it says in its own words what is missing, such as weights
+        raise
+    except Exception as error:
+        raise plugin.fault(f"fails ({type(error).__name__}: {error})") from error
+    if not isinstance(detector, FaceDetector):
+        raise plugin.fault(f"gives {type(detector).__name__}, which has not `detect` and `has_landmarks`")
+    return detector
 
 
 def detect_scaled(detector: FaceDetector, pictures: list[np.ndarray], config: FacesConfig) -> list[Detections]:
