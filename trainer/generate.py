@@ -17,7 +17,7 @@ from ..manifests.records import FRAME_RATE
 from ..manifests.storage import atomic_path
 from ..pipeline.config import Config
 from ..pipeline.latents import Codec
-from ..pipeline.media.film import write_film
+from ..pipeline.media.mp4 import write_film
 from ..pipeline.media.probe import probe
 from ..pipeline.media.pyav_backend import source_frames
 from ..pipeline.networks import codec_of

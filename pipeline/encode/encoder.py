@@ -12,11 +12,12 @@ from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ...manifests.schema import FRAME_COLUMNS, Column
 from ...manifests.shards import Shard, ShardWriter
 from ..config import Config
-from ..media import audio, decode
+from ..media import audio
 from ..media.costs import Costs
 from ..media.deadline import DecodeDeadline
 from ..media.decode import DecodeStats
 from ..media.source_file import FileFacts, check_content, check_unchanged
+from ..media.stretch import decode_stretch
 from ..networks import Networks
 from ..sync import correlation, distances, speech
 from ..sync.lips import LipStream
@@ -131,33 +132,29 @@ class Encoder:
         """Yield the clips of one run as they become whole; each holds its arrays or the reason why it has none."""
         waiting = [ClipEncoder(item, self._config.crop, self._crops, self._watch_lips(item)) for item in run.items]
         first, before = run.items[0], None
-        frames = decode.frames(
+        whole = decode_stretch(
             path,
             first.video,
-            start_frame=run.start_frame,
-            end_frame=run.end_frame,
+            range(run.start_frame, run.end_frame),
+            waiting,
+            lambda clip, frame: clip.add(frame, costs),
             config=self._config.decode,
+            costs=costs,
             deadline=deadline,
             stats=stats,
-            check=False,  # each clip is judged by its own frames
         )
-        with closing(frames):  # whatever happens, a thread that decodes ahead ends before the deadline does
+        with closing(whole):
             try:
                 before = check_content(path, first.facts, first.video_id)
-                while (frame := _pull(frames, costs)) is not None:
-                    for clip in waiting:
-                        clip.add(frame, costs)
-                    for clip in [clip for clip in waiting if clip.is_whole]:
-                        with costs.stage("audio"):
-                            sound = self._encode_sound(clip.item, path, deadline)
-                        clip.finish(sound, costs)
-                        check_unchanged(path, before)
-                        waiting.remove(clip)
-                        yield clip
-                        if waiting:
-                            turn_to(waiting[0].item.item_id)
-                if waiting:
-                    raise MediaError("frame_count_mismatch", f"{len(waiting)} clips end after the last decoded frame")
+                for clip in whole:
+                    with costs.stage("audio"):
+                        sound = self._encode_sound(clip.item, path, deadline)
+                    clip.finish(sound, costs)
+                    check_unchanged(path, before)
+                    waiting.remove(clip)
+                    yield clip
+                    if waiting:
+                        turn_to(waiting[0].item.item_id)
             except MediaError as error:
                 failure = _why(path, before, error)
                 for clip in waiting:
@@ -214,8 +211,3 @@ def _why(path: Path, before: FileFacts | None, error: MediaError) -> Row:
     except MediaError as changed:
         error = changed
     return {"outcome": error.reason, "detail": error.detail}
-
-
-def _pull(frames: Iterator[decode.Frame], costs: Costs) -> decode.Frame | None:
-    with costs.stage("decode"):
-        return next(frames, None)

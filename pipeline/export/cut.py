@@ -15,11 +15,12 @@ from ...manifests.records import Video
 from ...manifests.storage import atomic_path, below, sha256_file
 from .. import crop
 from ..encode.items import EncodeItem, decode_runs
-from ..media import decode
-from ..media.decode import DecodeConfig
+from ..media.costs import Costs
+from ..media.decode import DecodeConfig, Frame
 from ..media.probe import probe
+from ..media.stretch import decode_stretch
 from .clips import ExportClip
-from .film import Film
+from .film import ClipFilm
 
 Pixels = Literal["source", "jpeg"]
 
@@ -102,20 +103,13 @@ def _from_source(
     config = _decoding(dataset)
     for run in decode_runs([_item(dataset, clip, video) for clip in clips]):
         waiting = [_OpenFilm(item, cutting) for item in run.items]
-        frames = decode.frames(
-            path, video, start_frame=run.start_frame, end_frame=run.end_frame, config=config, check=False
-        )
+        stretch = range(run.start_frame, run.end_frame)
         try:
-            for frame in frames:
-                for film in waiting:
-                    film.add(frame)
-                for film in [film for film in waiting if film.is_whole]:
-                    waiting.remove(film)
-                    clip = by_id[film.item.clip_id]
-                    film.finish(_pcm(dataset, clip), targets[clip.clip_id])
-                    yield clip.clip_id, None
-            if waiting:
-                raise MediaError("frame_count_mismatch", f"{path}: ends before the clip does")
+            for film in decode_stretch(path, video, stretch, waiting, _OpenFilm.add, config=config, costs=Costs()):
+                waiting.remove(film)
+                clip = by_id[film.item.clip_id]
+                film.finish(_pcm(dataset, clip), targets[clip.clip_id])
+                yield clip.clip_id, None
         except MediaError as error:
             failure = Failure(reason=error.reason, detail=error.detail)
             yield from ((film.item.clip_id, failure) for film in waiting)
@@ -142,17 +136,17 @@ class _OpenFilm:
 
     def __init__(self, item: EncodeItem, cutting: Cutting) -> None:
         self.item = item
-        self._film, self._size = Film(cutting.size, cutting.crf), cutting.size
+        self._film, self._size = ClipFilm(cutting.crf), cutting.size
         self._num_added = 0
 
     @property
     def is_whole(self) -> bool:
         return self._num_added == self.item.num_frames
 
-    def add(self, frame: decode.Frame) -> None:
-        place = frame.index - self.item.start_frame
-        if 0 <= place < self.item.num_frames:
-            self._film.add(crop.warp(frame.rgb, self.item.boxes[place], self._size))
+    def add(self, frame: Frame) -> None:
+        index = frame.index - self.item.start_frame
+        if 0 <= index < self.item.num_frames:
+            self._film.add(crop.warp(frame.rgb, self.item.boxes[index], self._size))
             self._num_added += 1
 
     def finish(self, pcm: np.ndarray, path: Path) -> None:
@@ -161,7 +155,7 @@ class _OpenFilm:
 
 
 def _film(pictures: Iterator[np.ndarray], dataset: Dataset, clip: ExportClip, path: Path, cutting: Cutting) -> None:
-    film = Film(cutting.size, cutting.crf)
+    film = ClipFilm(cutting.crf)
     for rgb in pictures:
         film.add(rgb)
     with atomic_path(path) as temporary:

@@ -1,6 +1,5 @@
 """What was downloaded becomes one file with picture and sound, under its name or not at all; nothing is encoded."""
 
-import heapq
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import Stream
 
 from ...manifests.errors import MediaError
 from ...manifests.storage import atomic_path, sync
-from ..media.container import demux, open_container, pick_audio, pick_video
+from ..media.container import open_container, pick_audio, pick_video
+from ..media.mux import Timed, copied, mux_by_time
 from .statuses import FetchFault
 
 JOINED_SUFFIX = ".mkv"
@@ -100,29 +99,19 @@ def _join(video: Path, sound: Path, path: Path) -> None:
             first, second = pick_video(pictures), pick_audio(noises)
             assert second is not None  # it was looked for
             streams = (target.add_stream_from_template(first), target.add_stream_from_template(second))
-            lanes = (_packets(pictures, first, streams[0]), _packets(noises, second, streams[1]))
-            for packet in heapq.merge(*lanes, key=_time):
-                target.mux(packet)
+            mux_by_time(target, _whole(pictures, first, streams[0]), _whole(noises, second, streams[1]))
     except (FFmpegError, MediaError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise FetchFault("damaged", f"picture and sound cannot be laid together ({error})") from error
 
 
-def _packets(container: InputContainer, source: Stream, target: Stream) -> Iterator[Packet]:
+def _whole(container: InputContainer, source: Stream, target: Stream) -> Iterator[Timed]:
     """Yield the packets of a stream for another file; raise `FetchFault` at the end when many are missing."""
     end_s = Fraction(0)
-    for packet in demux(container, source):  # type: ignore[arg-type] - picked above
-        if packet.size and packet.dts is not None:
-            end_s = _time(packet) + (packet.duration or 0) * (packet.time_base or 0)
-            packet.stream = target
-            yield packet
+    for begins_s, packet in copied(container, source, target):
+        end_s = begins_s + (packet.duration or 0) * (packet.time_base or 0)
+        yield begins_s, packet
     told_s = Fraction(container.duration or 0, av.time_base)
     if end_s < told_s * (1 - MISSING_SHARE) - 1:
         raise FetchFault("damaged", f"{source.type} ends after {float(end_s):.1f} of {float(told_s):.1f} s")
-
-
-def _time(packet: Packet) -> Fraction:
-    assert packet.dts is not None
-    assert packet.time_base is not None
-    return packet.dts * packet.time_base

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from hs_data.cli import app
 from hs_data.manifests.errors import ConfigError, MediaError
 from hs_data.pipeline.crop import warp
+from hs_data.pipeline.media.mux import lay_under
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.media.pyav_backend import source_frames
 from hs_data.pipeline.paste import paste, seam
-from hs_data.pipeline.run.inference_dataset import lay_under
 from hs_data.trainer.diffusion import VSchedule
 from hs_data.trainer.models.highsync import TINY, HighSync
 from hs_data.trainer.recipes.masks import lower_face

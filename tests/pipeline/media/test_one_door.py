@@ -14,9 +14,9 @@ from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
 from hs_data.pipeline.media.container import open_container
 from hs_data.pipeline.media.decode import DecodeConfig, frames
-from hs_data.pipeline.media.film import write_film
+from hs_data.pipeline.media.mp4 import write_film
+from hs_data.pipeline.media.mux import lay_under
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.run.inference_dataset import lay_under
 
 ROOT = Path(__file__).resolve().parents[3]
 DOORS = {"av.open": "pipeline/media/container.py", "decord.VideoReader": "pipeline/media/decord_backend.py"}
