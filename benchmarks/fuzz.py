@@ -33,7 +33,7 @@ MOST_MB = 1500
 LONGEST_S = 3.0
 """Wall time a file may take on the average before the build counts as hung, besides two minutes."""
 SETTINGS = {
-    "tracks.min_clip_s": 0.4, "tracks.min_track_frames": 5, "select.min_clip_s": 0.4, "select.min_face_px": 10,
+    "tracks.min_track_frames": 5, "select.min_clip_s": 0.4, "select.min_face_px": 10,
     "run.max_error_rate": 1.0, "run.unit_s": 20,
 }  # fmt: skip
 """Short clips of small faces are kept, so that damaged files reach the encoder; a failure is counted, not fatal."""

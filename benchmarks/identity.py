@@ -13,7 +13,6 @@ from processes import MEDIA, WEIGHTS
 from hs_data.manifests.errors import MediaError
 from hs_data.pipeline.dissolves import DissolveDetector
 from hs_data.pipeline.faces.detect import FacesConfig
-from hs_data.pipeline.faces.quality import QualityConfig
 from hs_data.pipeline.faces.tracks import TracksConfig
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.costs import Costs
@@ -54,7 +53,7 @@ TALKERS = [
 
 def watch(path: Path, detector: YuNetDetector) -> tuple[float, list[range]]:
     """Return the largest score inside a track that is long enough to count, and the changes in such tracks."""
-    parts = {"scenes": ScenesConfig(), "tracks": TracksConfig(), "quality": QualityConfig()}
+    parts = {"scenes": ScenesConfig(), "tracks": TracksConfig()}
     footage = VideoObserver(detector, faces=FacesConfig(backend="yunet"), costs=Costs(), **parts)
     footage.watch(decode.frames(path, probe(path), config=DecodeConfig()), 0)
     tracks = [

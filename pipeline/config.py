@@ -33,6 +33,8 @@ ENCODE_VERSION = 2
 """Raise it when the same settings give other shards."""
 
 
+MIN_HALF_S, MAX_HALF_S = 0.2, 3.0
+"""Bounds of `Config.min_half_s`."""
 NETWORK_S = {"cpu": 900.0, "cuda": 30.0, "auto": 900.0}
 """Seconds that networks may take for a second of footage. The SD VAE takes 8 CPU s a frame on one core, 200 s a second
 of footage (docs/latents.md); on a GPU the slowest part is to be far quicker than the footage."""
@@ -85,6 +87,17 @@ class Config:
             raise ValueError(
                 "faces.stride: gaps between two looks would not be seen; at most tracks.max_gap_frames + 1"
             )
+        if self.min_half_s > self.tracks.max_clip_s:
+            limit, least = self.tracks.max_clip_s, self.select.min_clip_s
+            raise ValueError(f"tracks.max_clip_s: {limit:g} is less than select.min_clip_s, {least:g}; give more")
+
+    @property
+    def min_half_s(self) -> float:
+        """Shortest part, seconds, that a clip is halved into where its face changes size.
+
+        A part that selection would drop is not made. At most 3 s: a stricter selection asks for no other clips.
+        """
+        return min(max(self.select.min_clip_s, MIN_HALF_S), MAX_HALF_S)
 
     @property
     def model_names(self) -> list[str]:
@@ -114,7 +127,7 @@ class Config:
         # Every crop policy is scored, no lead is corrected yet, and how long a decode may take changes nothing; which
         # pictures are too large does, where their size changes in mid-file.
         tables += [_without(self.crop, "policy"), _without(self.sync, *CORRECTION)]
-        tables += [self.decode.backend, self.decode.max_pixels]
+        tables += [self.decode.backend, self.decode.max_pixels, self.min_half_s]
         models = registry.fingerprint(self.score_models, self.models)
         # Another version of somebody else's detector may find other faces.
         packages = [plugin.package] if (plugin := self.faces.plugin) else []

@@ -20,6 +20,10 @@ MASK = {"id": "highsync-64", "rows": [*MOUTH_ROWS], "columns": [*MOUTH_COLUMNS],
 """What stands in the contract of masked latents, so that another mask can come beside it."""
 JPEG_BYTES = 60_000
 """Size of a 512 px face as JPEG, measured 20-49 kB at quality 90 and 40-81 kB at 95; for the size of shards only."""
+MAX_ABS = 30.0
+"""A latent beyond this is out of range and drops the clip as `latent_nan`."""
+CHECK_EVERY = 200
+"""One clip of so many, chosen by its id, is decoded again for `psnr_db`."""
 BEST_DB = 100.0
 """What a round trip without any error counts as: JSON knows no infinity."""
 
@@ -31,8 +35,6 @@ class LatentsConfig:
     backend: Literal["block_dct", "sd_vae", "taesd"] = "block_dct"
     """`sd_vae`: the VAE of Stable Diffusion 1.5 (sd-vae-ft-mse); `taesd`: its distilled copy, same latent space;
     `block_dct`: a fixed orthonormal transform, decodes to recognisable frames, for trying things out."""
-    max_abs: Annotated[float, Range(0.001, 65504)] = 30.0
-    """A latent beyond this is out of range and drops the clip as `latent_nan`."""
     logvar: bool = False
     """Store `latent_logvar`, the posterior's log-variance; only `sd_vae` has one."""
     masked: bool = False
@@ -41,8 +43,6 @@ class LatentsConfig:
     """Store the crops as `frame_jpeg`, 4:4:4, 1-100, for losses on pixels; 0: do not."""
     batch: Annotated[int, Range(1, 4096)] = 8
     """Crops in one forward pass on a GPU, by its memory; on a CPU frames go one by one."""
-    check_every: Annotated[int, Range(0, 1_000_000)] = 200
-    """One clip of so many, chosen by its id, is decoded again for `psnr_db`; 1: every clip, 0: none."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -124,9 +124,9 @@ class CropEncoder:
         return {name: round(min(psnr_db(*pair), BEST_DB), 3) for name, pair in pairs.items()}
 
 
-def is_checked(clip_id: str, every: int) -> bool:
+def is_checked(clip_id: str) -> bool:
     """Tell whether a clip is one of those that are decoded again: by its id, so that every run picks the same."""
-    return every > 0 and int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8]) % every == 0
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8]) % CHECK_EVERY == 0
 
 
 def hide_mouth(crops: np.ndarray) -> np.ndarray:

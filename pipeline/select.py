@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..manifests.records import MISSING_SHARE
 from ..manifests.schema import VERDICT_FIELDS
 from ..manifests.settings import Range, check_ranges
 from .failures import Failures
@@ -19,7 +20,7 @@ class SelectConfig:
 
     min_clip_s: Annotated[float, Range(0, 600)] = 3.0
     """Shortest clip."""
-    max_missing_share: Annotated[float, Range(0, 1)] = 0.01
+    max_missing_share: Annotated[float, Range(0, MISSING_SHARE)] = MISSING_SHARE
     """Share of the clip's frames that could not be decoded; the picture before is shown instead."""
     min_face_px: Annotated[float, Range(0, 10000)] = 96.0
     """Shortest face in the clip, px (5th percentile of the box height)."""

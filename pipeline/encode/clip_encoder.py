@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from ...manifests.records import MISSING_SHARE
 from .. import crop
 from ..latents import SIZE, CropEncoder, is_checked
-from ..media import decode
 from ..media.costs import Costs
 from ..media.decode import Frame
 from ..sync import lip_crops
@@ -62,8 +62,8 @@ class ClipEncoder:
         self._flush(costs)
         self._sound = sound
         share = self._num_stale / self.item.num_frames
-        if share > decode.MISSING_SHARE:
-            self.failure = {"outcome": "frame_count_mismatch", "value": share, "threshold": decode.MISSING_SHARE}
+        if share > MISSING_SHARE:
+            self.failure = {"outcome": "frame_count_mismatch", "value": share, "threshold": MISSING_SHARE}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the clip's arrays, one row a frame."""
@@ -81,7 +81,7 @@ class ClipEncoder:
         crops = np.stack(self._batch)
         with costs.stage("latents"):
             encoded = self._encoder.encode(crops)
-        if not self._encoded and is_checked(self.item.clip_id, self._encoder.config.check_every):
+        if not self._encoded and is_checked(self.item.clip_id):
             with costs.stage("check"):
                 self.round_trip = self._encoder.round_trip(crops, encoded["latent"])
         self._encoded.append(encoded)

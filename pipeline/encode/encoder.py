@@ -12,6 +12,7 @@ from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME
 from ...manifests.schema import FRAME_COLUMNS, Column
 from ...manifests.shards import Shard, ShardWriter
 from ..config import Config
+from ..latents import MAX_ABS
 from ..media import audio
 from ..media.costs import Costs
 from ..media.deadline import DecodeDeadline
@@ -110,11 +111,10 @@ class Encoder:
         if clip.failure is not None:
             return clip.failure
         arrays = clip.arrays()
-        limit = self._config.latents.max_abs
         latents = [arrays[name] for name in ("latent", "latent_masked") if name in arrays]
         peak = float(np.max([np.abs(array).max() for array in latents]))  # NaN where one is
-        if not (peak <= limit and np.isfinite(arrays.get("latent_logvar", 0.0)).all()):
-            return {"outcome": "latent_nan", "value": peak if limit < peak < np.inf else None, "threshold": limit}
+        if not (peak <= MAX_ABS and np.isfinite(arrays.get("latent_logvar", 0.0)).all()):
+            return {"outcome": "latent_nan", "value": peak if MAX_ABS < peak < np.inf else None, "threshold": MAX_ABS}
         with costs.stage("write"):
             row_group = writer.write_clip(clip.item.clip_id, {name: arrays[name] for name in columns})
         receipt = {"outcome": "ok", "row_group": row_group, "audio_shift_samples": clip.item.shift_samples}

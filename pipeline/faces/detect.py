@@ -10,6 +10,8 @@ from ...manifests.errors import HsDataError
 from ...manifests.plugins import Plugin, find_plugins
 from ...manifests.settings import OrPlugin, Range, check_ranges
 
+MIN_SHARE = 0.05
+"""Smallest face height that is looked for, as a share of the picture's shorter side."""
 OwnDetector = Literal["haar", "yunet", "retinaface", "annotated"]
 
 
@@ -22,15 +24,13 @@ class FacesConfig:
     `retinaface`: ResNet-50, boxes and five landmarks, as HighSync; for GPUs. `annotated`: none, the boxes of the source
     are the faces (docs/sources.md), no landmarks. Or the name of another package's detector (docs/extending.md)."""
     stride: Annotated[int, Range(1, 250)] = 5
-    """Detect on every n-th frame; frames between are detected too where a face comes, goes or is lost."""
+    """Detect, and measure sharpness and light, on every n-th frame; frames between are detected too where a face comes,
+    goes or is lost."""
     max_side_px: Annotated[int, Range(64, 8192)] = 640
     """Pictures are scaled down to this longest side for detection."""
     min_score: Annotated[float, Range(0.01, 0.99)] = 0.6
     """Detections below this score are ignored, 0-1, each network's own scale; Haar has none. retinaface-pytorch's
     default is 0.7."""
-    min_share: Annotated[float, Range(0.0001, 0.99)] = 0.05
-    """Smallest face height that is looked for, as a share of the picture's shorter side."""
-
     batch: Annotated[int, Range(1, 1024)] = 1
     """Pictures that go through the network at once; GPUs want 8 or more. Frames of `batch` times `stride` are held for
     it: 250 MB for 8 times 5 at 1920x1080."""
@@ -99,7 +99,7 @@ def detect_scaled(detector: FaceDetector, pictures: list[np.ndarray], config: Fa
         size = (round(width * scale), round(height * scale))
         pictures = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
     ratio = np.float32(width / pictures[0].shape[1])
-    min_height = config.min_share * min(height, width)
+    min_height = MIN_SHARE * min(height, width)
     return [_rescale(found, ratio, min_height) for found in detector.detect(pictures)]
 
 

@@ -1,12 +1,10 @@
 """Picture quality of a face: sharpness, light, motion, head pose; plain measurements, each named in the clip table."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
-
-from ...manifests.settings import Range, check_ranges
 
 CLIP = "clip-vit-base-patch16"
 
@@ -23,10 +21,6 @@ class QualityNetwork(Protocol):
 class QualityConfig:
     """How closely the picture is measured."""
 
-    every_frames: Annotated[int, Range(1, 250)] = 5
-    """Sharpness and light are measured on every n-th frame of a track."""
-    thumbnail_px: Annotated[int, Range(16, 1024)] = 112
-    """Side of the JPEG thumbnails that the report shows."""
     iqa: Literal["none", "clip_iqa"] = "none"
     """`clip_iqa`: CLIP rates one face a second as a good or bad photo (an extra; its weights are put there by hand)."""
 
@@ -35,15 +29,14 @@ class QualityConfig:
         """Registry names of the weights that the rating needs."""
         return [CLIP] if self.iqa == "clip_iqa" else []
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
 
 FACE_PX = 192
 """Faces are measured at this side, so that sharpness means the same for a large face and a small one."""
 MARGIN = 0.25
 """Thumbnails show this share of the box around it."""
 JPEG_QUALITY = 80
+THUMBNAIL_PX = 112
+"""Longer side of the thumbnails that the report shows."""
 
 # A generic head: right eye, left eye, nose tip, right and left mouth corner, mm, x to the person's left, y down,
 # z away from the camera. Mean adult distances (63 mm between pupils) rounded; good to about 5 degrees.
@@ -76,7 +69,7 @@ def look(rgb: np.ndarray, box: np.ndarray) -> FaceQuality | None:
     )
 
 
-def thumbnail(rgb: np.ndarray, box: np.ndarray, side_px: int) -> bytes | None:
+def thumbnail(rgb: np.ndarray, box: np.ndarray, side_px: int = THUMBNAIL_PX) -> bytes | None:
     """Return a small JPEG of the face with some surroundings, or None when the box lies outside the picture."""
     face = cut(rgb, box, margin=MARGIN)
     if face is None:

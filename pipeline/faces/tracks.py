@@ -21,13 +21,8 @@ class TracksConfig:
     """A face missing for at most this many frames is interpolated; longer, and the track ends."""
     min_track_frames: Annotated[int, Range(1, 250)] = 12
     """Shorter tracks are noise of the detector."""
-    min_clip_s: Annotated[float, Range(0.04, 600)] = 3.0
-    """Shortest clip."""
     max_clip_s: Annotated[float, Range(0.04, 600)] = 10.0
     """Longest clip; longer tracks are cut into equal parts."""
-    max_height_ratio: Annotated[float, Range(1.01, 100)] = 1.4
-    """Tallest over shortest face in a clip; above, the clip is split, as HighSync asks (h_max < 1.4 h_min)."""
-
     max_dissolve: Annotated[float, Range(0.001, 1000)] = 0.1
     """Clips are split where the picture changes more like a dissolve than this: another person may follow in the same
     place. Heads and cameras that move score up to 0.05, dissolves between two talkers mostly 0.15 to 0.5
@@ -35,8 +30,6 @@ class TracksConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.min_clip_s > self.max_clip_s:
-            raise ValueError(f"min_clip_s: {self.min_clip_s:g} is more than max_clip_s, {self.max_clip_s:g}; give less")
 
 
 @dataclass

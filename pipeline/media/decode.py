@@ -8,16 +8,13 @@ from types import ModuleType
 from typing import Annotated, Literal
 
 from ...manifests.errors import MediaError
-from ...manifests.records import FRAME_RATE, Video
+from ...manifests.records import FRAME_RATE, MISSING_SHARE, Video
 from ...manifests.settings import Range, check_ranges
 from . import image_folder, pyav_backend
 from .deadline import DecodeDeadline
 from .limits import MediaLimits
 from .prefetch import prefetch
 from .slots import DecodeStats, Frame
-
-MISSING_SHARE = 0.01
-"""More missing frames than this and the range is dropped (`frame_count_mismatch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

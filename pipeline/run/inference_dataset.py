@@ -17,7 +17,6 @@ from .progress import Display
 
 LONGEST_S = 60.0
 """A face is followed this long with one crop size; then the next clip begins."""
-SHORTEST_S = 0.2
 
 
 def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, console: Console) -> Dataset:
@@ -67,7 +66,7 @@ def open_limits(config: Config) -> Config:
     return replace(
         config,
         select=select,
-        tracks=replace(config.tracks, min_clip_s=SHORTEST_S, max_clip_s=LONGEST_S),
+        tracks=replace(config.tracks, max_clip_s=LONGEST_S),
         sync=replace(config.sync, backend="correlation", correct=False),
-        latents=replace(config.latents, masked=False, logvar=False, jpeg_quality=0, check_every=0),
+        latents=replace(config.latents, masked=False, logvar=False, jpeg_quality=0),
     )

@@ -9,6 +9,8 @@ import numpy as np
 from ...manifests.records import FRAME_RATE
 from ..faces.tracks import Track, TracksConfig
 
+MAX_HEIGHT_RATIO = 1.4
+"""Tallest over shortest face in a clip; above, the clip is halved, as HighSync asks (h_max < 1.4 h_min)."""
 MIN_FACELESS_S = 1.0
 """A shorter stretch without any face inside a shot is a gap of a track, told by its neighbours."""
 
@@ -67,12 +69,14 @@ def cut_clips(
     config: TracksConfig,
     guard_frames: int,
     changes: Sequence[range] = (),
+    *,
+    min_half_s: float = 3.0,
 ) -> list[CandidateClip]:
     """Cut every track into candidate clips, and add the stretches without a face.
 
     A track lies inside one shot. It loses the guard frames at cuts and the stretches in which another person may come
     (`changes`, in order), each rest is divided into equal parts of at most `max_clip_s`, and a part whose face changes
-    size too much is halved while the halves are long enough.
+    size too much is halved while the halves are long enough (`min_half_s`).
     """
     pieces: list[CandidateClip] = []
     for shot in shots:
@@ -80,12 +84,12 @@ def cut_clips(
         inside = [track for track in inside if len(track.boxes) >= config.min_track_frames]
         pieces += _faceless(shot, inside, guard_frames)
         for track in inside:
-            pieces += _cut_track(shot, track, config, guard_frames, changes)
+            pieces += _cut_track(shot, track, config, guard_frames, changes, min_half_s)
     return sorted(pieces, key=lambda piece: (piece.start_frame, -1 if piece.track is None else piece.track.number))
 
 
 def _cut_track(
-    shot: Shot, track: Track, config: TracksConfig, guard_frames: int, changes: Sequence[range]
+    shot: Shot, track: Track, config: TracksConfig, guard_frames: int, changes: Sequence[range], min_half_s: float
 ) -> list[CandidateClip]:
     low, high = shot.trimmed(guard_frames)
     start, end = max(track.start_frame, low), min(track.end_frame, high)
@@ -93,7 +97,7 @@ def _cut_track(
     end_kind = shot.end_kind if shot.end_frame - track.end_frame <= config.max_gap_frames else "gap"
     whole = CandidateClip(track=track, start_frame=start, end_frame=end, start_kind=start_kind, end_kind=end_kind)
     stretches = [piece for piece in _split_at(whole, changes) if piece.num_frames >= config.min_track_frames]
-    return [part for stretch in stretches for part in _divide(stretch, track, config)]
+    return [part for stretch in stretches for part in _divide(stretch, track, config.max_clip_s, min_half_s)]
 
 
 def _split_at(piece: CandidateClip, changes: Sequence[range]) -> list[CandidateClip]:
@@ -106,12 +110,14 @@ def _split_at(piece: CandidateClip, changes: Sequence[range]) -> list[CandidateC
     return [*parts, piece]
 
 
-def _divide(piece: CandidateClip, track: Track, config: TracksConfig) -> list[CandidateClip]:
+def _divide(piece: CandidateClip, track: Track, max_clip_s: float, min_half_s: float) -> list[CandidateClip]:
     """Cut a piece into equal parts that are short enough, and those by the size of the face."""
     start, end = piece.start_frame, piece.end_frame
-    num_parts = -(-(end - start) // round(config.max_clip_s * FRAME_RATE))
+    num_parts = -(-(end - start) // round(max_clip_s * FRAME_RATE))
     edges = [start + round(part * (end - start) / num_parts) for part in range(num_parts + 1)]
-    spans = [span for left, right in itertools.pairwise(edges) for span in _split_by_size(track, left, right, config)]
+    spans = [
+        span for left, right in itertools.pairwise(edges) for span in _split_by_size(track, left, right, min_half_s)
+    ]
     return [
         CandidateClip(
             track=track,
@@ -124,14 +130,14 @@ def _divide(piece: CandidateClip, track: Track, config: TracksConfig) -> list[Ca
     ]
 
 
-def _split_by_size(track: Track, start: int, end: int, config: TracksConfig) -> list[tuple[int, int]]:
+def _split_by_size(track: Track, start: int, end: int, min_half_s: float) -> list[tuple[int, int]]:
     boxes = np.stack(track.boxes[start - track.start_frame : end - track.start_frame])
     heights = boxes[:, 3] - boxes[:, 1]
     middle = (start + end) // 2
     shortest_half = min(middle - start, end - middle)
-    if heights.max() <= config.max_height_ratio * heights.min() or shortest_half < config.min_clip_s * FRAME_RATE:
+    if heights.max() <= MAX_HEIGHT_RATIO * heights.min() or shortest_half < min_half_s * FRAME_RATE:
         return [(start, end)]
-    return [*_split_by_size(track, start, middle, config), *_split_by_size(track, middle, end, config)]
+    return [*_split_by_size(track, start, middle, min_half_s), *_split_by_size(track, middle, end, min_half_s)]
 
 
 def _faceless(shot: Shot, tracks: Sequence[Track], guard_frames: int) -> list[CandidateClip]:

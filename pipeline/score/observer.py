@@ -9,7 +9,7 @@ from ..dissolves import DissolveDetector
 from ..faces import mouth, quality
 from ..faces.annotated import AnnotatedFace, AnnotatedLinker
 from ..faces.detect import Detections, FaceDetector, FacesConfig, detect_scaled
-from ..faces.quality import FaceQuality, QualityConfig, QualityNetwork
+from ..faces.quality import FaceQuality, QualityNetwork
 from ..faces.tracks import Linker, Track, TracksConfig
 from ..media.costs import Costs
 from ..media.decode import Frame
@@ -47,7 +47,6 @@ class VideoObserver:
         scenes: ScenesConfig,
         faces: FacesConfig,
         tracks: TracksConfig,
-        quality: QualityConfig,
         costs: Costs,
         lips: LipReader | None = None,
         annotated: Sequence[AnnotatedFace] | None = None,
@@ -55,7 +54,6 @@ class VideoObserver:
     ) -> None:
         self._detector = detector
         self._faces = faces
-        self._quality = quality
         self._iqa = iqa
         self._costs = costs
         self._frames: dict[int, np.ndarray] = {}
@@ -146,12 +144,12 @@ class VideoObserver:
                 self._rate(self._iqa, seen, frame, rgb, box)
 
     def _look(self, seen: TrackObservations, frame: int, place: int, rgb: np.ndarray, box: np.ndarray) -> None:
-        if place % self._quality.every_frames == 0:
+        if place % self._faces.stride == 0:
             found = quality.look(rgb, box)
             if found is not None:
                 seen.looks[frame] = found
         if place % THUMBNAIL_EVERY_FRAMES == 0:
-            picture = quality.thumbnail(rgb, box, self._quality.thumbnail_px)
+            picture = quality.thumbnail(rgb, box)
             if picture is not None:
                 seen.thumbnails[frame] = picture
 

@@ -97,7 +97,6 @@ class Scorer:
             scenes=config.scenes,
             faces=config.faces,
             tracks=config.tracks,
-            quality=config.quality,
             costs=costs,
             lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
             annotated=item.faces if config.faces.backend == "annotated" else None,
@@ -127,7 +126,14 @@ class Scorer:
             start_kind=item.edge if item.start_frame else "start",
             end_kind="end" if item.end_frame >= item.video.num_frames else item.edge,
         )
-        pieces = cut_clips(shots, observer.tracks, config.tracks, config.scenes.guard_frames, observer.changes)
+        pieces = cut_clips(
+            shots,
+            observer.tracks,
+            config.tracks,
+            config.scenes.guard_frames,
+            observer.changes,
+            min_half_s=config.min_half_s,
+        )
         openings = {
             number: mouth.opening(np.stack(seen.patches))
             for number, seen in observer.evidence.items()

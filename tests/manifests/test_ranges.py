@@ -86,7 +86,7 @@ def test_just_outside_is_refused_with_the_range(path: str, section: type, name: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tracks.min_clip_s=12"], "tracks.min_clip_s: 12 is more than max_clip_s, 10; give less"),
+        (["tracks.max_clip_s=2"], "tracks.max_clip_s: 2 is less than select.min_clip_s, 3; give more"),
         (
             ["select.val_share=0.5", "select.test_share=0.5"],
             "select.test_share: 0.5 leaves nothing beside val_share to train on; give less",
@@ -135,7 +135,8 @@ def test_a_deeply_nested_word_is_one_line(word: str):
         ("min_face_px", "did you mean select.min_face_px?"),
         ("crop.min_face_px", "did you mean select.min_face_px?"),
         ("min_fase_px", "did you mean select.min_face_px?"),
-        ("min_clip_s", "did you mean tracks.min_clip_s or select.min_clip_s?"),
+        ("min_clip_s", "did you mean select.min_clip_s?"),
+        ("batch", "did you mean faces.batch or latents.batch?"),
         ("faces.strid", "did you mean faces.stride?"),
         ("facs.stride", "did you mean faces.stride?"),
         ("select.select.min_face_px", "did you mean select.min_face_px?"),

@@ -290,13 +290,13 @@ def test_layers_of_a_build_win_in_their_order(tmp_path: Path):
     file.write_text("[faces]\nstride = 3\nmin_score = 0.7\nmax_side_px = 320\n", encoding="utf-8")
     config = resolve(
         preset="cpu",  # says yunet
-        source={"faces": {"stride": 2, "min_share": 0.2}},
+        source={"faces": {"stride": 2, "batch": 4}},
         saved={"select": {"min_face_px": 50.0}},
         file=file,
         assignments=["faces.min_score=0.9", "select.min_face_px=70", "select.max_yaw_deg=30"],
     )
     assert config.faces.backend == "yunet"
-    assert (config.faces.stride, config.faces.min_share, config.faces.min_score) == (3, 0.2, 0.9)
+    assert (config.faces.stride, config.faces.batch, config.faces.min_score) == (3, 4, 0.9)
     assert config.faces.max_side_px == 320
     assert (config.select.min_face_px, config.select.max_yaw_deg) == (50.0, 30.0)
 
@@ -314,12 +314,14 @@ def test_an_unknown_preset_names_those_there_are():
         ("select.min_face_px=1", False, False),
         ("run.shard_mb=1", False, False),
         ("crop.policy=static", False, True),
-        ("latents.max_abs=20", False, True),
+        ("latents.jpeg_quality=90", False, True),
         ("faces.stride=2", True, True),
         ("scenes.threshold=30", True, True),
         ("speech.hangover_frames=1", True, True),
         ("tracks.min_iou=0.4", True, True),
-        ("quality.every_frames=2", True, True),
+        # A looser one halves clips further, a stricter one asks for no other clips.
+        ("select.min_clip_s=1", True, True),
+        ("select.min_clip_s=5", False, False),
         ("run.chunk_s=100", True, True),
         # How long a decode may take changes nothing; with what it is done, all.
         ("decode.min_timeout_s=1", False, False),

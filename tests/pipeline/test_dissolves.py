@@ -9,7 +9,6 @@ import pytest
 
 from hs_data.pipeline.dissolves import REACH, DissolveDetector
 from hs_data.pipeline.faces.detect import Detections, FacesConfig
-from hs_data.pipeline.faces.quality import QualityConfig
 from hs_data.pipeline.faces.tracks import TracksConfig
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.costs import Costs
@@ -129,7 +128,6 @@ def _watch(detector, pictures: Sequence[np.ndarray], faces: FacesConfig) -> Vide
         scenes=ScenesConfig(),
         faces=faces,
         tracks=TracksConfig(),
-        quality=QualityConfig(),
         costs=Costs(),
     )
     footage.watch((Frame(index=index, rgb=picture) for index, picture in enumerate(pictures)), 0)

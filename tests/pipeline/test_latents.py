@@ -9,7 +9,8 @@ import pytest
 from skimage import data
 
 from hs_data.manifests.schema import FRAME_COLUMNS
-from hs_data.pipeline.latents import CropEncoder, LatentsConfig, hide_mouth, is_checked, jpeg, psnr_db
+from hs_data.pipeline import latents
+from hs_data.pipeline.latents import MAX_ABS, CropEncoder, LatentsConfig, hide_mouth, is_checked, jpeg, psnr_db
 from hs_data.pipeline.models.block_dct import BlockDct
 from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.networks import make_codec
@@ -133,7 +134,7 @@ def test_the_shared_colour_is_the_mean_of_the_pair():
 def test_faces_have_latents_of_about_unit_size(astronaut: np.ndarray):
     latents = _encode(astronaut[None]).astype(float)
     assert 0.5 < latents[0, 0].std() < 2.0
-    assert np.abs(latents).max() < LatentsConfig().max_abs
+    assert np.abs(latents).max() < MAX_ABS
 
 
 def test_extreme_frames_stay_far_within_range():
@@ -189,7 +190,7 @@ def test_settings_that_make_no_sense_are_refused():
     for backend in ("block_dct", "taesd"):
         with pytest.raises(ValueError, match=f"backend={backend} has no variance"):
             LatentsConfig(backend=backend, logvar=True)
-    for wrong in ({"jpeg_quality": 101}, {"batch": 0}, {"check_every": -1}):
+    for wrong in ({"jpeg_quality": 101}, {"batch": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: .* is out of range"):
             LatentsConfig(**wrong)
 
@@ -274,10 +275,10 @@ def test_a_round_trip_without_error_is_a_number_and_one_of_broken_latents_is_non
         assert encoder.round_trip(black, latents) is None
 
 
-def test_one_clip_in_so_many_is_checked_always_the_same_ones():
+def test_one_clip_in_so_many_is_checked_always_the_same_ones(monkeypatch: pytest.MonkeyPatch):
     names = [f"clip-{number}" for number in range(20_000)]
-    chosen = [name for name in names if is_checked(name, 200)]
+    chosen = [name for name in names if is_checked(name)]
     assert 70 <= len(chosen) <= 130  # 100 expected; binomial, 3 sigma
-    assert chosen == [name for name in names if is_checked(name, 200)]
-    assert all(is_checked(name, 1) for name in names[:100])
-    assert not any(is_checked(name, 0) for name in names[:100])
+    assert chosen == [name for name in names if is_checked(name)]
+    monkeypatch.setattr(latents, "CHECK_EVERY", 1)
+    assert all(is_checked(name) for name in names[:100])

@@ -144,7 +144,12 @@ def test_a_clip_with_more_than_one_damaged_frame_in_a_hundred_is_dropped(num_sta
     if verdict == "dropped":
         assert (row["reason"], row["threshold"]) == ("frame_count_mismatch", 0.01)
         assert row["value"] == pytest.approx(share, rel=1e-6)
-    assert _kept(_judge({"missing_share": share}, config=SelectConfig(max_missing_share=0.5))) == [True]
+    assert _kept(_judge({"missing_share": share}, config=SelectConfig(max_missing_share=0.001))) == [share == 0]
+
+
+def test_more_missing_frames_than_decoding_allows_cannot_be_selected():
+    with pytest.raises(ValueError, match=r"max_missing_share: 0\.02 is out of range; give 0 to 0\.01"):
+        SelectConfig(max_missing_share=0.02)
 
 
 def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():

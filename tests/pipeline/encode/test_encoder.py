@@ -19,7 +19,7 @@ from hs_data.manifests.records import Video
 from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.shards import Shard
 from hs_data.manifests.storage import sha256_file
-from hs_data.pipeline import networks
+from hs_data.pipeline import latents, networks
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.crop import CropConfig
 from hs_data.pipeline.encode.clip_encoder import ClipEncoder
@@ -314,7 +314,7 @@ def test_a_shard_holds_what_the_settings_ask_for_and_says_so(film: tuple[Path, V
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_the_size_of_a_batch_changes_nothing(film: tuple[Path, Video], tmp_path: Path, batch: int):
-    config = Config(latents=LatentsConfig(masked=True, batch=batch, check_every=0))
+    config = Config(latents=LatentsConfig(masked=True, batch=batch))
     receipts = _encode([_item(film[1], 0, 20)], film[0].parent, tmp_path / "s.parquet", config)
     names = {"outcome", "row_group", "audio_shift_samples", "residual_lead_ms", "num_decoded"}
     assert set(receipts["clip-0-20+0"]) == names
@@ -324,12 +324,14 @@ def test_the_size_of_a_batch_changes_nothing(film: tuple[Path, Video], tmp_path:
     assert one.read(0, "latent_masked").shape == (20, 4, 64, 64)
 
 
-def test_the_round_trip_of_checked_clips_is_in_their_receipts(film: tuple[Path, Video], tmp_path: Path):
+def test_the_round_trip_of_checked_clips_is_in_their_receipts(
+    film: tuple[Path, Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(latents, "CHECK_EVERY", 2)
     items = [_item(film[1], start, start + 10) for start in range(0, 60, 10)]
-    every = 2
-    chosen = {item.item_id for item in items if is_checked(item.clip_id, every)}
+    chosen = {item.item_id for item in items if is_checked(item.clip_id)}
     assert 0 < len(chosen) < len(items)
-    config = Config(latents=LatentsConfig(check_every=every, jpeg_quality=100))
+    config = Config(latents=LatentsConfig(jpeg_quality=100))
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
     assert {item_id for item_id, receipt in receipts.items() if "psnr_db" in receipt} == chosen
     encoder, shard = CropEncoder(config.latents, BlockDct()), Shard(tmp_path / "s.parquet")
@@ -386,7 +388,8 @@ def test_a_latent_that_is_none_costs_its_clip_and_no_other(
     # Frame n has a mean of about 69 + n // 4: only the last four of the second clip are that bright.
     codec = _Broken(mean, logvar, 69 + 75 // 4 + 0.7)
     monkeypatch.setattr(networks, "make_codec", lambda config, models: codec)
-    config = Config(latents=LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1))
+    config = Config(latents=LatentsConfig(backend="sd_vae", logvar=True, masked=True))
+    monkeypatch.setattr(latents, "CHECK_EVERY", 1)
     items = [_item(film[1], 0, 20), _item(film[1], 60, 80), _item(film[1], 20, 40)]
     receipts = _encode(items, film[0].parent, tmp_path / "s.parquet", config)
     bad = {name: receipts["clip-60-80+0"].get(name) for name in ("outcome", "value", "threshold", "row_group")}

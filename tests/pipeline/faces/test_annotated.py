@@ -100,7 +100,7 @@ def test_annotated_at_720_lines_and_delivered_at_1080_gives_the_same_crop(tmp_pa
 
 @pytest.mark.media
 def test_other_boxes_are_another_clip_and_nothing_of_the_old_one_is_left(tmp_path, copies):
-    root, short = tmp_path / "in", ("select.min_clip_s=1.5", "tracks.min_clip_s=1.5", ANNOTATED)
+    root, short = tmp_path / "in", ("select.min_clip_s=1.5", ANNOTATED)
     for first, crop in ((0, "380 50 540 260"), (42, "380 50 540 260")):
         _vfhq(root, copies[720], first=first, last=first + 41, crop=crop)
     before = build("vfhq", root, *short)

@@ -346,14 +346,12 @@ def test_linking_lags_by_less_than_a_batch(batch: int):
         {"min_iou": 0.0},
         {"min_iou": 1.1},
         {"max_gap_frames": -1},
-        {"min_clip_s": 0.0},
-        {"min_clip_s": 11.0},
-        {"max_height_ratio": 1.0},
+        {"max_clip_s": 0.0},
     ],
     ids=str,
 )
 def test_impossible_settings_are_refused(values: dict):
-    with pytest.raises(ValueError, match=r"^min_clip_s: 11 is more than max_clip_s|is out of range"):
+    with pytest.raises(ValueError, match="is out of range"):
         TracksConfig(**values)
 
 

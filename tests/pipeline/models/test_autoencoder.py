@@ -195,7 +195,7 @@ def files(narrow: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_settings_choose_codec_weights_and_columns(files: dict[str, Path]):
     models = ModelsConfig(device="cpu", precision="float32")
-    config = LatentsConfig(backend="sd_vae", logvar=True, masked=True, check_every=1)
+    config = LatentsConfig(backend="sd_vae", logvar=True, masked=True)
     encoder, crops = CropEncoder(config, make_codec(config, models)), _frames()[:1]
     arrays = encoder.encode(crops)
     assert list(arrays) == list(config.columns) == ["latent", "latent_logvar", "latent_masked"]

@@ -193,7 +193,6 @@ def test_one_face_a_second_is_rated_and_a_clip_has_the_median():
         scenes=ScenesConfig(),
         faces=FacesConfig(),
         tracks=TracksConfig(),
-        quality=ON,
         costs=Costs(),
         iqa=rater,
     )

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from hs_data.manifests.errors import ModelError
+from hs_data.pipeline.faces import detect
 from hs_data.pipeline.faces.detect import Detections, FacesConfig, detect_scaled
 from hs_data.pipeline.media import decode
 from hs_data.pipeline.media.decode import DecodeConfig
@@ -213,11 +214,12 @@ def test_any_size_is_padded_to_whole_cells(size: tuple[int, int], weights_file):
     assert (found.boxes[:, 1] < size[0] - 1).all()
 
 
-def test_large_pictures_are_found_in_their_own_pixels(weights_file, noise):
+def test_large_pictures_are_found_in_their_own_pixels(weights_file, noise, monkeypatch: pytest.MonkeyPatch):
     """Twice as large and scaled back down, a picture has its boxes at twice the coordinates."""
     detector = _detector(weights_file)
     large = [np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1) for picture in noise[:2]]
-    config = FacesConfig(backend="retinaface", max_side_px=160, min_share=0.0001, batch=2)
+    config = FacesConfig(backend="retinaface", max_side_px=160, batch=2)
+    monkeypatch.setattr(detect, "MIN_SHARE", 0.0001)
     for found, expected in zip(detect_scaled(detector, large, config), detector.detect(noise[:2]), strict=True):
         tall = expected.boxes[:, 3] - expected.boxes[:, 1] > 0.1
         np.testing.assert_allclose(found.boxes, 2 * expected.boxes[tall], atol=1e-3)
