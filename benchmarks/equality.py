@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,9 @@ def hash_dataset(path: Path) -> Hashes:
             if name not in PLACES:
                 found[f"{path.name}/{table_name}/{name}"] = hash_values(table[name].to_pylist())
     dataset = open_dataset(path)
-    found[f"{path.name}/counts"] = hash_values(dataset.index["counts"])
-    for entry in dataset.index["shards"]:
-        with closing(Shard(path / entry["path"])) as shard:
+    found[f"{path.name}/counts"] = hash_values(asdict(dataset.index.counts))
+    for entry in dataset.index.shards:
+        with closing(Shard(path / entry.path)) as shard:
             for group in range(shard.num_row_groups):
                 clip = shard.clip_id(group)
                 for name in shard.columns:

@@ -7,7 +7,6 @@ others use disturbs less.
 """
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -23,7 +22,8 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
+from hs_data.manifests.index import DatasetIndex, Fingerprints, ShardEntry, write_index
+from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import sha256_file
 from hs_data.trainer.data.batch import Batch
@@ -83,12 +83,25 @@ def write_dataset(
                 rows[-1] |= {"split": splits[clip]} if splits else {}
                 rows[-1] |= fields[clip] if fields else {}
         file = path / name
-        shards.append({"path": name, "sha256": sha256_file(file), "bytes": file.stat().st_size})
+        rows_here = pq.read_metadata(file).num_rows
+        shards.append(ShardEntry(path=name, sha256=sha256_file(file), bytes=file.stat().st_size, rows=rows_here))
     pq.write_table(pa.Table.from_pylist(rows, schema=CLIP_SCHEMA), path / "clips.parquet")
     pq.write_table(pa.Table.from_pylist([], schema=VIDEO_SCHEMA), path / "videos.parquet")
     tables = {name: sha256_file(path / name) for name in ("clips.parquet", "videos.parquet")}
-    index = {"schema_version": SCHEMA_VERSION, "shards": shards, "tables": tables, "config": {}}
-    (path / "dataset.json").write_text(json.dumps(index), encoding="utf-8")
+    index = DatasetIndex(
+        hs_data_version="0",
+        key="made up",
+        source="made-up",
+        preset="cpu",
+        config={},
+        selection={},
+        built_select={},
+        fingerprints=Fingerprints(score="s", encode="e"),
+        models=(),
+        shards=tuple(shards),
+        tables=tables,
+    )
+    write_index(path, index)
 
 
 def _row(clip_id: str, length: int, shard: str, group: int) -> dict[str, Any]:

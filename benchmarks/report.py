@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hs_data.manifests import settings
+from hs_data.manifests.counts import Counts
 from hs_data.manifests.dataset import open_dataset
+from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA, VIDEO_SCHEMA
-from hs_data.manifests.storage import write_json
 from hs_data.pipeline.config import resolve
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.select import select
@@ -78,9 +79,20 @@ def write_dataset(path: Path, num_rows: int) -> None:
     num_videos = -(-num_rows // CLIPS_A_VIDEO)
     pq.write_table(_videos(num_videos), path / "videos.parquet")
     counts |= {"inputs": num_videos, "inputs_ok": num_videos, "candidates": num_rows, "errors": 0}
-    index = {"schema_version": 1, "hs_data_version": metadata.version("hs-data"), "source": "folder", "preset": "cpu"}
-    index |= {"config": settings.to_table(config), "models": [], "shards": [], "fingerprints": {}, "key": "made up"}
-    write_json(path / "dataset.json", index | {"counts": counts | {"encoded": 0, "encoded_frames": 0}})
+    table = settings.to_table(config)
+    index = DatasetIndex(
+        hs_data_version=metadata.version("hs-data"),
+        key="made up",
+        source="folder",
+        preset="cpu",
+        config=table,
+        selection={},
+        built_select=table["select"],
+        fingerprints=Fingerprints(score=config.score_fingerprint(), encode=config.encode_fingerprint()),
+        models=(),
+        counts=Counts(**counts),
+    )
+    write_index(path, index)
 
 
 def _clips(random: np.random.Generator, first: int, number: int, boxes: np.ndarray, faces: list[bytes]) -> pa.Table:

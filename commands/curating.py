@@ -115,6 +115,6 @@ def verify(
         decoder = decoder_for(opened)
     faults = [vars(fault) for fault in check(opened, decode=decoder, num_decoded=decode)]
     emit(faults, as_json)
-    shown = f"{len(opened)} clips in {len(opened.index['shards'])} shards: {len(faults) or 'no'} faults"
+    shown = f"{len(opened)} clips in {len(opened.index.shards)} shards: {len(faults) or 'no'} faults"
     console().print(shown, highlight=False)
     raise typer.Exit(1 if faults else 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError
+from .schema import SCHEMA_VERSION
 from .storage import canonical_json, create_if_absent, inside, read_json, write_bytes
 
 DATA_FOLDERS = ("shards", "work/scores")
@@ -51,9 +52,8 @@ class CommitLog:
             stands: told an earlier attempt's commit, says whether it holds; one that does not is followed by the next
                 generation, and never written over.
         """
-        text = canonical_json(
-            {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
-        )
+        stored = {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
+        text = canonical_json({"schema_version": SCHEMA_VERSION, **stored})
         if replace:
             write_bytes(self.path_of(commit), text.encode())
             return True
@@ -76,7 +76,8 @@ class CommitLog:
         """Yield the commits of a phase, or those made with these settings, ordered by unit id and generation.
 
         Raises:
-            DatasetError: one is damaged, or names what is no shard or file of scores of this dataset.
+            DatasetError: one is damaged, of another version, or names what is no shard or file of scores of this
+                dataset.
         """
         for path in sorted((self._folder / phase).glob("*.json"), key=_place):
             commit = self._read(path, phase)
@@ -86,8 +87,16 @@ class CommitLog:
     def _read(self, path: Path, phase: str) -> Commit:
         unit, generation = _place(path)
         table = read_json(path)
+        self._check_version(table.pop("schema_version", 1))  # the first version did not say it
         self._check_file(path, table["file"])
         return Commit(**{**table, "phase": phase, "unit": unit, "generation": generation})
+
+    def _check_version(self, version: object) -> None:
+        """Refuse what another version left: its receipts may have other fields, or the same ones mean other things."""
+        if version != SCHEMA_VERSION:
+            what = f"made by another hs-data (schema {version}, this one has {SCHEMA_VERSION})"
+            how = "remove it and build again, or build into a new folder"
+            raise DatasetError(f"{self._folder.parent}: {what}; {how}")
 
     def _check_file(self, path: Path, file: Mapping[str, Any] | None) -> None:
         """Refuse a commit of somebody else's making: what it names would be read, and removed."""

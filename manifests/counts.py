@@ -1,6 +1,7 @@
 """Counts that a dataset states of itself, from its tables."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,12 +9,28 @@ import pyarrow.compute as pc
 from .schema import VIDEO_SCHEMA
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Numbers of files, candidate clips and frames."""
+
+    inputs: int = 0
+    inputs_ok: int = 0
+    """Input files without a fault."""
+    candidates: int = 0
+    kept: int = 0
+    dropped: int = 0
+    errors: int = 0
+    encoded: int = 0
+    """Kept clips that lie in a shard."""
+    encoded_frames: int = 0
+    """At 25 fps."""
+
+
 def count_clips(clips: pa.Table) -> dict[str, int]:
     """Return the numbers of candidates, verdicts and stored clips, from `verdict`, `shard` and `num_frames`."""
     verdicts = Counter(clips["verdict"].to_pylist())
-    stored = clips.select(["verdict", "shard", "num_frames"]).filter(
-        (pc.field("verdict") == "kept") & pc.field("shard").is_valid()
-    )
+    stored = clips.select(["verdict", "shard", "num_frames"])
+    stored = stored.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
     frames = stored["num_frames"].to_pylist()
     return {
         "candidates": len(clips),

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from . import selections
 from .counts import count_clips, recount_videos
 from .errors import DatasetError
-from .index import CLIPS, VIDEOS, read_index
+from .index import CLIPS, VIDEOS, DatasetIndex, read_index
 from .records import FRAME_RATE
 from .schema import CLIP_SCHEMA, VIDEO_SCHEMA, Column
 from .selections import Selection
@@ -89,14 +89,14 @@ class Dataset:
         selection: one of its named selections, whose limits, verdicts and counts then stand for the dataset's own.
 
     Raises:
-        DatasetError: not a dataset, not finished, written by a newer version, or naming what lies elsewhere; or there
-            is no such selection.
+        DatasetError: not a dataset, not finished, of another version, or naming what lies elsewhere; or there is no
+            such selection.
         ConfigError: a selection's name that is none.
     """
 
     def __init__(self, path: Path, selection: str | None = None) -> None:
         self.path = path
-        self.index: dict[str, Any] = read_index(path)
+        self.index: DatasetIndex = read_index(path)
         self._shards: dict[str, Shard] = {}
         self.selection = selections.load(path, selection) if selection else None
         if self.selection is not None:
@@ -104,12 +104,12 @@ class Dataset:
 
     def _index_by(self, selection: Selection) -> None:
         """Let the index state the limits and the counts of a selection."""
-        if selection.facts["scores"] != self.index["fingerprints"].get("score"):
+        if selection.facts["scores"] != self.index.fingerprints.score:
             how = f"run  hs-data select {self.path} --name {selection.name}"
             raise DatasetError(f"selection {selection.name}: made of other scores than {self.path} has now; {how}")
-        config = {**self.index["config"], "select": selection.facts["select"]}
+        config = {**self.index.config, "select": selection.facts["select"]}
         counts = count_clips(self.clips(["verdict", "shard", "num_frames"]))
-        self.index |= {"config": config, "counts": self.index["counts"] | counts}
+        self.index = replace(self.index, config=config, counts=replace(self.index.counts, **counts))
 
     @property
     def own_folder(self) -> Path:
@@ -192,14 +192,13 @@ class Dataset:
         num_clips = Counter(clip.split for clip in self)
         hours = sum(clip.num_frames for clip in self) / FRAME_RATE / 3600
         splits = [f"{num_clips[name]} {name or 'in no split'}" for name in (*SPLITS, None) if num_clips[name]]
-        facts = [f"{len(self)} clips", f"{hours:.3g} h", f"source {self.index.get('source', 'unknown')}", *splits]
+        facts = [f"{len(self)} clips", f"{hours:.3g} h", f"source {self.index.source}", *splits]
         chosen = f" selection {self.selection.name!r}" if self.selection else ""
         return f"<Dataset {str(self.path)!r}{chosen}: {', '.join(facts)}>"
 
     def _table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
         names = list(columns) if columns is not None else None
         try:
-            # Columns that came later are null in an older dataset.
             table = pq.read_table(self.path / name, columns=names, schema=schema)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.path / name}: cannot be read ({error}); build again") from error

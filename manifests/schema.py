@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 CROP_POLICIES = ("per_frame", "centre", "highsync", "eyes", "static")
 """How the crop follows the face. Every clip is measured under all of them, so that another one needs no new scoring."""

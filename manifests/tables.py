@@ -1,8 +1,9 @@
 """The one writer of a dataset's tables, counts, hashes and index."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pyarrow.parquet as pq
 from .clip_rows import ROW_GROUP_ROWS, RowLocations, write_clips
 from .counts import count_clips, count_videos
 from .errors import DatasetError
-from .index import CLIPS, INDEX, PENDING, TABLES, VIDEOS, index_fault, write_index
+from .index import CLIPS, TABLES, VIDEOS, DatasetIndex, ShardEntry, announce_tables, write_index
 from .schema import VIDEO_SCHEMA
 from .shards import describe_shard
-from .storage import atomic_path, read_json, sha256_file
+from .storage import atomic_path, sha256_file
 
 Row = dict[str, Any]
 ORDER = (CLIPS, VIDEOS)
@@ -24,7 +25,7 @@ ORDER = (CLIPS, VIDEOS)
 
 def write_tables(
     root: Path,
-    index: Mapping[str, Any],
+    index: DatasetIndex,
     *,
     clips: pa.Table,
     bulky: RowLocations,
@@ -45,20 +46,20 @@ def write_tables(
         DatasetError: a candidate has no known verdict, which is a bug of ours, or a file of scores cannot be read;
             nothing is written.
     """
-    counts = {**index.get("counts", {}), **(count_videos(videos) if videos is not None else {}), **count_clips(clips)}
-    if counts["kept"] + counts["dropped"] + counts["errors"] != counts["candidates"]:
+    counts = replace(index.counts, **count_clips(clips), **(count_videos(videos) if videos is not None else {}))
+    if counts.kept + counts.dropped + counts.errors != counts.candidates:
         raise DatasetError(f"{root}: candidates are not all accounted for ({counts}); report this")
     writers: dict[str, Callable[[Path], None]] = {CLIPS: lambda path: write_clips(path, clips, bulky)}
     if videos is not None:
         writers[VIDEOS] = lambda path: _write_videos(path, videos)
-    _replace(root, {**index, "counts": counts}, {name: writers[name] for name in order if name in writers})
+    _replace(root, replace(index, counts=counts), {name: writers[name] for name in order if name in writers})
 
 
 def _write_videos(path: Path, videos: pa.Table) -> None:
     pq.write_table(videos, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
-def _replace(root: Path, index: Mapping[str, Any], writers: Mapping[str, Callable[[Path], None]]) -> None:
+def _replace(root: Path, index: DatasetIndex, writers: Mapping[str, Callable[[Path], None]]) -> None:
     """Write all tables beside the old ones, rename them in the given order, and write the index."""
     with ExitStack() as stack:
         # A stack ends with what it was given last, and the rename is the end of an atomic write.
@@ -66,13 +67,11 @@ def _replace(root: Path, index: Mapping[str, Any], writers: Mapping[str, Callabl
         for name, write in writers.items():
             write(files[name])
         hashes = {name: sha256_file(files[name]) for name in writers}
-        if (root / INDEX).is_file() and index_fault(root) is None:
-            # A kill between two renames leaves tables that the index does not state. It is told beforehand which bytes
-            # are to come, so that whoever goes on knows them from bytes that somebody changed.
-            write_index(root, read_json(root / INDEX) | {PENDING: hashes})
+        # A kill between two renames leaves tables that the index does not state. It says beforehand which bytes are to
+        # come, so that whoever goes on can tell them from bytes that somebody changed.
+        announce_tables(root, hashes)
     stated = {name: hashes.get(name) or sha256_file(root / name) for name in TABLES}
-    rest = {name: value for name, value in index.items() if name not in (PENDING, "tables")}
-    write_index(root, rest | {"tables": stated})
+    write_index(root, replace(index, tables=stated, pending_tables={}))
 
 
 def video_table(rows: Sequence[Row]) -> pa.Table:
@@ -80,20 +79,24 @@ def video_table(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=VIDEO_SCHEMA)
 
 
-def list_shards(root: Path, clips: pa.Table, known: Sequence[Row]) -> list[Row]:
+def list_shards(root: Path, clips: pa.Table, known: Iterable[ShardEntry]) -> tuple[ShardEntry, ...]:
     """Return the index's entries for the shards that a clip table names, by path.
 
     Args:
         root: the dataset's folder.
         clips: with `shard` and `verdict`.
-        known: path, sha256, bytes and rows of shards; those that are not among them are read.
+        known: shards whose facts are known; those that are not among them are read.
     """
     encoded = clips.select(["shard", "verdict"]).filter(pc.field("shard").is_valid())
     num_kept = Counter(encoded.filter(pc.field("verdict") == "kept")["shard"].to_pylist())
-    entries = {entry["path"]: entry for entry in known}
+    entries = {entry.path: entry for entry in known}
     paths = sorted(set(encoded["shard"].to_pylist()))
     for path in paths:
         if path not in entries:
-            entries[path] = describe_shard(root, path)
-    facts = ("path", "sha256", "bytes", "rows")
-    return [{**{name: entries[path][name] for name in facts}, "clips": num_kept[path]} for path in paths]
+            entries[path] = shard_entry(describe_shard(root, path))
+    return tuple(replace(entries[path], clips=num_kept[path]) for path in paths)
+
+
+def shard_entry(file: Mapping[str, Any]) -> ShardEntry:
+    """Return the index's entry for a shard, from what its commit says of it."""
+    return ShardEntry(**{name: file[name] for name in ("path", "sha256", "bytes", "rows")})

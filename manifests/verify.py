@@ -3,9 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from . import selections, sums
 from .dataset import Clip, Dataset
 from .errors import DatasetError
 from .forgotten import FILE, KINDS, Forgotten
-from .index import INDEX, PENDING, index_fault
+from .index import INDEX, ShardEntry, index_fault
 from .records import SAMPLES_PER_FRAME
 from .shards import Shard
 from .status import counted
@@ -55,13 +54,13 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
     if decode is not None and dataset.kept and num_decoded:
         step = max(1, len(dataset.kept) // num_decoded)
         chosen = set(dataset.kept[::step][:num_decoded])
-    for entry in counted(dataset.index["shards"], "shards"):
-        clips = clips_of.pop(entry["path"], [])
+    for entry in counted(dataset.index.shards, "shards"):
+        clips = clips_of.pop(entry.path, [])
         faults = list(_check_shard(dataset.path, entry, clips))
         yield from faults
         if faults:
             continue
-        with closing(Shard(dataset.path / entry["path"])) as shard:
+        with closing(Shard(dataset.path / entry.path)) as shard:
             for clip in clips:
                 faults = list(_check_clip(shard, clip))
                 yield from faults
@@ -74,12 +73,12 @@ def verify(dataset: Dataset, *, decode: Decoder | None = None, num_decoded: int 
 
 
 def _check_tables(dataset: Dataset) -> Iterator[Fault]:
-    for name, sha256 in dataset.index.get("tables", {}).items():
+    for name, sha256 in dataset.index.tables.items():
         path = inside(dataset.path, name, said_by=INDEX)
         if not path.is_file():
             yield Fault(where=name, what="is missing")
         elif (found := sha256_file(path)) != sha256:
-            pending = dataset.index.get(PENDING, {}).get(name)
+            pending = dataset.index.pending_tables.get(name)
             killed = "is new and dataset.json is not: a command was killed; run it again"
             yield Fault(where=name, what=killed if found == pending else "has another sha256 than dataset.json says")
 
@@ -100,7 +99,7 @@ def _check_sums(dataset: Dataset) -> Iterator[Fault]:
 
 
 def _check_counts(dataset: Dataset) -> Iterator[Fault]:
-    counts = dataset.index["counts"]
+    counts = asdict(dataset.index.counts)
     clips = dataset.clips(["clip_id", "verdict", "reason"])
     verdicts = Counter(clips["verdict"].to_pylist())
     found = {"candidates": len(clips), "kept": verdicts["kept"], "dropped": verdicts["dropped"]}
@@ -126,20 +125,20 @@ def _check_forgotten(dataset: Dataset) -> Iterator[Fault]:
             yield Fault(where=clip_id, what="was to be forgotten")
 
 
-def _check_shard(root: Path, entry: dict[str, Any], clips: Sequence[Clip]) -> Iterator[Fault]:
-    path, name = root / entry["path"], entry["path"]
+def _check_shard(root: Path, entry: ShardEntry, clips: Sequence[Clip]) -> Iterator[Fault]:
+    path, name = root / entry.path, entry.path
     if not path.is_file():
         yield Fault(where=name, what="is missing")
         return
-    if path.stat().st_size != entry["bytes"]:
+    if path.stat().st_size != entry.bytes:
         yield Fault(where=name, what=f"has {path.stat().st_size} bytes instead of {entry['bytes']}")
-    if sha256_file(path) != entry["sha256"]:
+    if sha256_file(path) != entry.sha256:
         held = ", ".join(clip.clip_id for clip in clips) or "no clip that is kept"
         yield Fault(where=name, what=f"has another sha256; it holds {held}")
         return
     try:
         with closing(Shard(path)) as shard:
-            if shard.num_rows != entry["rows"]:
+            if shard.num_rows != entry.rows:
                 yield Fault(where=name, what=f"has {shard.num_rows} rows instead of {entry['rows']}")
     except DatasetError as error:
         yield Fault(where=name, what=str(error))

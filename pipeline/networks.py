@@ -204,7 +204,7 @@ def codec_of(dataset: Dataset) -> Codec:
     Raises:
         ModelError: the codec's weights are not where the build found them.
     """
-    tables = dataset.index["config"]
+    tables = dataset.index.config
     config = settings.build(LatentsConfig, tables["latents"], path="latents.")
     models = settings.build(ModelsConfig, tables.get("models", {}), path="models.")
     return make_codec(config, replace(models, device="auto", precision="auto"))

@@ -82,7 +82,7 @@ def run_ablation(
         HsDataError: as a build and a run.
     """
     dataset = open_dataset(ablation.dataset)
-    told = _check_settings(ablation, dataset.index["tables"])
+    told = _check_settings(ablation, dataset.index.tables)
     folders = {}
     for policy in ablation.policies:
         console.print(f"ablation: clips under crop.policy={policy}", highlight=False)

@@ -51,10 +51,10 @@ def check_shards(dataset: Dataset) -> None:
     Raises:
         DatasetError: a shard is missing or has another size.
     """
-    for entry in dataset.index["shards"]:
-        path = dataset.shard_path(entry["path"])
+    for entry in dataset.index.shards:
+        path = dataset.shard_path(entry.path)
         found = path.stat().st_size if path.is_file() else None
-        if found != entry["bytes"]:
+        if found != entry.bytes:
             what = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
             raise DatasetError(f"{path}: {what}; copy the dataset again, or run `hs-data verify`")
 

@@ -99,13 +99,13 @@ def _cutting(dataset: Dataset, request: Request) -> Cutting:
 
 def _mark(dataset: Dataset, request: Request) -> None:
     """Claim the output folder; refuse one that holds something else, for films are told apart by clip alone."""
-    prints = dataset.index["fingerprints"]
+    prints = dataset.index.fingerprints
     mark = {
         "to": request.kind,
         "pixels": request.pixels,
         "size": request.size,
         "crf": request.crf,
-        "made_from": digest(dataset.index["source"], prints["score"], prints["encode"])[:20],
+        "made_from": digest(dataset.index.source, prints.score, prints.encode)[:20],
     }
     path = request.output / MARK
     if path.is_file():

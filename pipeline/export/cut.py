@@ -78,7 +78,7 @@ def cut(clips: Sequence[ExportClip], targets: Mapping[str, Path], cutting: Cutti
 
 def _decoding(dataset: Dataset) -> DecodeConfig:
     """Return how the dataset's files were decoded."""
-    return settings.build(DecodeConfig, dataset.index["config"]["decode"], path="decode.")
+    return settings.build(DecodeConfig, dataset.index.config["decode"], path="decode.")
 
 
 def _checked(path: Path, video_id: str, limits: DecodeConfig) -> Video:

@@ -1,4 +1,4 @@
-"""Whether datasets were built alike, so that their clips may lie side by side."""
+"""Compatibility of datasets: built alike, so that their clips may lie side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,7 +12,7 @@ from .resplit import SHARES
 
 
 def check_agreement(datasets: Sequence[Dataset]) -> None:
-    """Raise `DatasetError` unless schema, stages, limits and the contract of every shard are those of the first."""
+    """Raise `DatasetError` unless stages, limits and the contract of every shard are those of the first."""
     first = datasets[0]
     contract = _contract(first, None)
     for dataset in datasets[1:]:
@@ -24,14 +24,12 @@ def check_agreement(datasets: Sequence[Dataset]) -> None:
 def _check_index(first: Dataset, other: Dataset) -> None:
     one, two = first.index, other.index
     where, fix = other.path, f"build both with the same settings, or leave {other.path} out"
-    if one["schema_version"] != two["schema_version"]:
-        raise DatasetError(f"{where}: has schema {two['schema_version']}, {first.path} {one['schema_version']}; {fix}")
-    if one["fingerprints"]["encode"] != two["fingerprints"]["encode"]:
-        found = [f for f in _differences(one["config"], two["config"]) if not f.startswith(("select.", "run."))]
+    if one.fingerprints.encode != two.fingerprints.encode:
+        found = [f for f in _differences(one.config, two.config) if not f.startswith(("select.", "run."))]
         why = ", ".join(found) or "models or version of a stage"
         raise DatasetError(f"{where}: was made otherwise than {first.path}: {why}; {fix}")
     names = tuple(f"select.{name}" for name in SHARES)
-    if found := [f for f in _differences(one["config"], two["config"]) if _is_limit(f) and not f.startswith(names)]:
+    if found := [f for f in _differences(one.config, two.config) if _is_limit(f) and not f.startswith(names)]:
         hint = f"run `hs-data select {where} --set` with the limits of {first.path}"
         raise DatasetError(f"{where}: has other limits than {first.path}: {', '.join(found)}; {hint}")
 
@@ -50,8 +48,8 @@ def _differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[str
 
 def _contract(dataset: Dataset, expected: tuple[Path, Any, Any] | None) -> tuple[Path, Any, Any] | None:
     """Compare every shard's contract and columns with the expected ones, or with the first shard's, and return them."""
-    for entry in dataset.index["shards"]:
-        path = dataset.path / entry["path"]
+    for entry in dataset.index.shards:
+        path = dataset.path / entry.path
         with closing(Shard(path)) as shard:
             if expected is None:
                 expected = path, shard.contract, shard.columns

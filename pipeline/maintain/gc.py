@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:
 def needed_fingerprints(root: Path) -> set[str]:
     """Return the settings whose work is needed: those of the finished dataset, and of plans that may be resumed."""
     index = root / INDEX
-    needed = set(read_index(root)["fingerprints"].values()) if index.is_file() else set()
+    needed = set(asdict(read_index(root).fingerprints).values()) if index.is_file() else set()
     for path in (root / "work" / "plan").glob("*.json"):
         needed |= {unit["fingerprint"] for unit in read_json(path)["units"]}
     return needed

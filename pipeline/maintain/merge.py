@@ -3,8 +3,8 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...manifests.counts import recount_videos
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE, Forgotten
-from ...manifests.index import CLIPS, INDEX, VIDEOS, require_unaltered
+from ...manifests.index import CLIPS, INDEX, VIDEOS, DatasetIndex, MergedDataset, ShardEntry, require_unaltered
 from ...manifests.schema import CLIP_SCHEMA, LIGHT
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest, inside, sha256_file
@@ -38,7 +38,7 @@ class Taken:
     """A shard on its way into the merged dataset."""
 
     file: Path
-    entry: Row
+    entry: ShardEntry
     """What the index says of it, with its path below the merged dataset."""
 
 
@@ -69,15 +69,15 @@ def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool
     clips, bulky, num_doubles = _join_clips(datasets)
     clips, taken = _take(datasets, clips)
     if resplit:
-        limits = settings.build(SelectConfig, datasets[0].index["config"]["select"], path="select.")
+        limits = settings.build(SelectConfig, datasets[0].index.config["select"], path="select.")
         clips = assign_anew(clips, limits)
     if shared := overlaps(clips):
         raise DatasetError(f"{out}: {shared[0]} ({len(shared)} such); merge with --resplit to assign splits anew")
     ways = Counter(_bring(out, shard, copy=copy) for shard in counted(taken, "shards"))
     _write(out, datasets, clips, bulky, taken)
     finish_forgetting(out)  # what one has forgotten may stand in another
-    counts = open_dataset(out).index["counts"]
-    told = {"datasets": len(datasets), "clips": counts["candidates"], "kept": counts["kept"], "doubles": num_doubles}
+    counts = open_dataset(out).index.counts
+    told = {"datasets": len(datasets), "clips": counts.candidates, "kept": counts.kept, "doubles": num_doubles}
     return told | {f"shards_{way}": ways[way] for way in ("linked", "copied", "there")}
 
 
@@ -115,16 +115,16 @@ def _take(datasets: Sequence[Dataset], clips: pa.Table) -> tuple[pa.Table, list[
 
     Of two with one name and other bytes, the second gets another name.
     """
-    entries = [{entry["path"]: entry for entry in dataset.index["shards"]} for dataset in datasets]
+    entries = [{entry.path: entry for entry in dataset.index.shards} for dataset in datasets]
     taken: dict[str, Taken] = {}
     name_of: dict[tuple[int, str], str] = {}
     pairs = list(zip(clips["origin"].to_pylist(), clips["shard"].to_pylist(), strict=True))
     for origin, path in sorted({pair for pair in pairs if pair[1] is not None}):
         entry, name = entries[origin][path], path
-        if name in taken and taken[name].entry["sha256"] != entry["sha256"]:
-            name = f"shards/{Path(path).stem}-{digest('merged', entry['sha256'])[:8]}.parquet"
+        if name in taken and taken[name].entry.sha256 != entry.sha256:
+            name = f"shards/{Path(path).stem}-{digest('merged', entry.sha256)[:8]}.parquet"
         name_of[origin, path] = name
-        taken.setdefault(name, Taken(file=datasets[origin].shard_path(path), entry={**entry, "path": name}))
+        taken.setdefault(name, Taken(file=datasets[origin].shard_path(path), entry=replace(entry, path=name)))
     shards = pa.array([name_of.get(pair) for pair in pairs], pa.string())
     place = clips.schema.get_field_index("shard")
     return clips.set_column(place, CLIP_SCHEMA.field("shard"), shards).select(LIGHT), list(taken.values())
@@ -136,8 +136,8 @@ def _bring(out: Path, shard: Taken, *, copy: bool) -> str:
     Raises:
         DatasetError: it is not the bytes that were written.
     """
-    target = inside(out, shard.entry["path"])
-    if target.is_file() and (target.samefile(shard.file) or sha256_file(target) == shard.entry["sha256"]):
+    target = inside(out, shard.entry.path)
+    if target.is_file() and (target.samefile(shard.file) or sha256_file(target) == shard.entry.sha256):
         return "there"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
@@ -145,7 +145,7 @@ def _bring(out: Path, shard: Taken, *, copy: bool) -> str:
         return "linked"
     with atomic_path(target) as temporary:
         shutil.copyfile(shard.file, temporary)
-        if sha256_file(temporary) != shard.entry["sha256"]:
+        if sha256_file(temporary) != shard.entry.sha256:
             raise DatasetError(f"{shard.file}: not the bytes that were written; run `hs-data verify` on its dataset")
     return "copied"
 
@@ -182,22 +182,20 @@ def _write(
     if requests:
         Forgotten(out).add(requests)
     videos = _join_videos(datasets, clips)
-    index = _index([dataset.index for dataset in datasets])
-    index["shards"] = list_shards(out, clips, [shard.entry for shard in taken])
+    index = _index([dataset.index for dataset in datasets], list_shards(out, clips, [shard.entry for shard in taken]))
     write_tables(out, index, clips=clips, bulky=bulky, videos=videos)
 
 
-def _index(indexes: Sequence[Mapping[str, Any]]) -> Row:
+def _index(indexes: Sequence[DatasetIndex], shards: tuple[ShardEntry, ...]) -> DatasetIndex:
     """Return what the merged dataset says of itself: what all have in common, and what it was merged from."""
     first = indexes[0]
-    names = ("schema_version", "hs_data_version", "config", "built_select", "fingerprints")
-    models = {model["name"]: model for index in indexes for model in index["models"]}
-    return {
-        **{name: first[name] for name in names},
-        "key": digest("merged", [index["key"] for index in indexes]),
-        "source": ", ".join(dict.fromkeys(index["source"] for index in indexes)),
-        "preset": ", ".join(dict.fromkeys(index["preset"] for index in indexes)),
-        "selection": first.get("selection", {}),
-        "models": list(models.values()),
-        "merged": [{name: index[name] for name in ("source", "key", "counts")} for index in indexes],
-    }
+    models = {model["name"]: model for index in indexes for model in index.models}
+    return replace(
+        first,
+        key=digest("merged", [index.key for index in indexes]),
+        source=", ".join(dict.fromkeys(index.source for index in indexes)),
+        preset=", ".join(dict.fromkeys(index.preset for index in indexes)),
+        models=tuple(models.values()),
+        shards=shards,
+        merged=tuple(MergedDataset(source=index.source, key=index.key, counts=index.counts) for index in indexes),
+    )

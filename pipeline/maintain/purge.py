@@ -117,7 +117,7 @@ def require_sources(root: Path, names: Names) -> None:
 def shards_of(root: Path) -> set[str]:
     """Return the shards that the tables, the index or a commit names and that are there."""
     dataset = open_dataset(root)
-    named = {shard["path"] for shard in dataset.index["shards"]}
+    named = {shard.path for shard in dataset.index.shards}
     named |= set(dataset.clips(["shard"])["shard"].drop_null().to_pylist())
     named |= {commit.file["path"] for commit in CommitLog(root).load("encode") if commit.file is not None}
     return {path for path in named if (root / path).is_file()}
@@ -232,6 +232,6 @@ def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> Non
     bulky = RowLocations.of_tables([root / CLIPS], [len(clips)]).take(stay)
     clips = move_rows(clips.take(pa.array(stay)), cuts)
     videos = recount_videos(videos.filter(~forgotten.rows(videos)), clips)
-    index = dataset.index | {"key": "forgotten", "shards": list_shards(root, clips, dataset.index["shards"])}
+    index = replace(dataset.index, key="forgotten", shards=list_shards(root, clips, dataset.index.shards))
     # The clips last: a name that only they still say is found by whoever goes on after a kill.
     write_tables(root, index, clips=clips, bulky=bulky, videos=videos, order=(VIDEOS, CLIPS))

@@ -15,7 +15,7 @@ from ...manifests.clip_rows import RowLocations
 from ...manifests.counts import recount_videos
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError
-from ...manifests.index import CLIPS, require_unaltered
+from ...manifests.index import CLIPS, DatasetIndex, require_unaltered
 from ...manifests.schema import LIGHT
 from ...manifests.tables import write_tables
 from ..config import Config
@@ -60,17 +60,17 @@ def reselect(
         raise ConfigError(f"{strange}: only select.* can change without scoring; {hint}")
     if not changes and not reset:
         raise ConfigError("nothing to change; give --set select.KEY=VALUE, --config F.toml or --reset")
-    own = dataset.index["config"]["select"]
-    built = dataset.index.get("built_select", own)
+    own = dataset.index.config["select"]
+    built = dataset.index.built_select
     base = own if name else built
     limits = settings.build(SelectConfig, settings.merge(base, settings.section(changes, "select")), path="select.")
     before = dataset.clips(LIGHT)
-    after = judge_again(before, limits, dataset.index["config"]["crop"]["policy"])
+    after = judge_again(before, limits, dataset.index.config["crop"]["policy"])
     summary = _compare(before, after)
     if name and not dry_run:
         summary["saved"] = str(_save(dataset, name, limits, changes, after))
     elif not dry_run:
-        config = replace(settings.build(Config, dataset.index["config"]), select=limits)
+        config = replace(settings.build(Config, dataset.index.config), select=limits)
         videos = recount_videos(dataset.videos(), after)
         _write(path, dataset.index, config, after, videos, changes, built)
     return summary
@@ -79,13 +79,13 @@ def reselect(
 def _saved(dataset: Dataset, name: str | None) -> dict[str, Any]:
     """Return the limits that earlier calls set."""
     if name is None:
-        return dataset.index.get("selection", {})
+        return dataset.index.selection
     known = selections.folder_of(dataset.path, name).name in selections.names(dataset.path)
     return selections.load_facts(dataset.path, name)["changes"] if known else {}
 
 
 def _save(dataset: Dataset, name: str, limits: SelectConfig, changes: dict[str, Any], clips: pa.Table) -> Path:
-    scores = dataset.index["fingerprints"].get("score")
+    scores = dataset.index.fingerprints.score
     facts = {"name": name, "changes": changes, "select": settings.to_table(limits), "scores": scores}
     return selections.save(dataset.path, name, facts, clips)
 
@@ -128,7 +128,7 @@ def _compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
 
 def _write(
     path: Path,
-    index: dict[str, Any],
+    index: DatasetIndex,
     config: Config,
     clips: pa.Table,
     videos: pa.Table,
@@ -136,5 +136,5 @@ def _write(
     built: dict[str, Any],
 ) -> None:
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
-    index |= {"key": "selected", "config": settings.to_table(config), "selection": changes, "built_select": built}
+    index = replace(index, key="selected", config=settings.to_table(config), selection=changes, built_select=built)
     write_tables(path, index, clips=clips, bulky=RowLocations.of_tables([path / CLIPS], [len(clips)]), videos=videos)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,19 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
     wrong = [name for name in changes if name != "select"] + [f"select.{key}" for key in chosen if key not in SHARES]
     if wrong:
         raise ConfigError(f"{wrong[0]}: decides on no split; {choice(wrong[0], [f'select.{k}' for k in SHARES])}")
-    table = settings.merge(index["config"]["select"], chosen)
+    table = settings.merge(index.config["select"], chosen)
     limits = settings.build(SelectConfig, table, path="select.")
     before = dataset.clips(LIGHT)
     after = assign_anew(before, limits)
     if shared := overlaps(after):
         raise DatasetError(f"{root}: {shared[0]} ({len(shared)} such); report this")
     moved = sum(a != b for a, b in zip(before["split"].to_pylist(), after["split"].to_pylist(), strict=True))
-    is_same = not moved and table == index["config"]["select"] and tables_are_whole(root)
+    is_same = not moved and table == index.config["select"] and tables_are_whole(root)
     if not dry_run and not is_same:
-        index["config"]["select"] = settings.to_table(limits)
-        saved = settings.merge(index.get("selection", {}), changes)  # for the next build
+        config = index.config | {"select": settings.to_table(limits)}
+        saved = settings.merge(index.selection, changes)  # for the next build
         bulky = RowLocations.of_tables([root / CLIPS], [len(after)])
-        write_tables(root, index | {"key": "split", "selection": saved}, clips=after, bulky=bulky)
+        write_tables(root, replace(index, key="split", config=config, selection=saved), clips=after, bulky=bulky)
     return {"moved": moved, **_sizes(after)}
 
 

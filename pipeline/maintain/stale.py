@@ -12,7 +12,7 @@ from ..report.previews import preview_path
 
 def named_files(root: Path, without: Collection[Commit] = ()) -> set[str]:
     """Return the data files that the index or a commit, but those `without`, names below the dataset."""
-    named = {shard["path"] for shard in read_index(root)["shards"]} if (root / INDEX).is_file() else set()
+    named = {shard.path for shard in read_index(root).shards} if (root / INDEX).is_file() else set()
     log = CommitLog(root)
     commits = [commit for phase in ("score", "encode") for commit in log.load(phase) if commit not in without]
     return named | {commit.file["path"] for commit in commits if commit.file is not None}

@@ -64,7 +64,7 @@ def source_folder(dataset: Dataset, given: Path | None) -> Path:
 
 def made_folder(dataset: Dataset) -> Path | None:
     """Return the folder of a dataset whose source made its own videos; None where it makes none."""
-    source = find_source(dataset.index["source"])
+    source = find_source(dataset.index.source)
     return source and source.made_folder(dataset.path)
 
 

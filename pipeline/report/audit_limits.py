@@ -69,8 +69,8 @@ def check(dataset: Dataset, limits: AuditLimits, benchmarks: Sequence[Path] = ()
         ConfigError: a list of a benchmark cannot be read.
         DatasetError: a table cannot be read.
     """
-    clips, policy = ClipColumns(dataset), dataset.index["config"]["crop"]["policy"]
-    rules = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
+    clips, policy = ClipColumns(dataset), dataset.index.config["crop"]["policy"]
+    rules = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
     found = audits.audit(
         clips, audits.mouth_traces(clips), policy=policy, max_leakage=rules.max_leakage, benchmarks=benchmarks
     )

@@ -48,13 +48,13 @@ def calibrate(
     network = make_syncnet(config.sync, config.models)
     subjects = list(_subjects(dataset, config, network, limit, input_dir))
     spans = calibration.EXTRA_FRAMES[config.sync.backend]
-    found = calibration.run(subjects, calibration.estimator(config, network), spans=spans)
+    found = calibration.run(subjects, calibration.estimator(config.sync, config.speech, network), spans=spans)
     if not found.trials:
         raise DatasetError(f"{dataset.path}: no kept clip with speech is long enough to be tried; build more of them")
     limits = _in_force(config)
     facts = {
         "backend": config.sync.backend,
-        "scores": dataset.index["fingerprints"].get("score"),
+        "scores": dataset.index.fingerprints.score,
         "clips": found.num_clips,
         "chosen": digest("calibration", [subject.clip_id for subject in subjects])[:20],
         "too_short": len(subjects) - found.num_clips,
@@ -90,9 +90,9 @@ def saved(dataset: Dataset, *, judged: bool) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     facts = read_json(path)
-    deciding = {JUDGED_FROM: judged, MOVED_FROM: dataset.index["config"]["sync"]["correct"]}
+    deciding = {JUDGED_FROM: judged, MOVED_FROM: dataset.index.config["sync"]["correct"]}
     used = {name: value for name, value in facts["in_use"].items() if deciding[name]}
-    return facts | {"in_use": used, "is_stale": facts["scores"] != dataset.index["fingerprints"].get("score")}
+    return facts | {"in_use": used, "is_stale": facts["scores"] != dataset.index.fingerprints.score}
 
 
 def _config(dataset: Dataset, assignments: Sequence[str]) -> Config:
@@ -101,7 +101,7 @@ def _config(dataset: Dataset, assignments: Sequence[str]) -> Config:
         raise ConfigError(
             f"{', '.join(sorted(set(given) - {'models'}))}: only models.* can be set; others are the build's"
         )
-    return resolve_device(settings.build(Config, settings.merge(dataset.index["config"], given)))
+    return resolve_device(settings.build(Config, settings.merge(dataset.index.config, given)))
 
 
 def _subjects(

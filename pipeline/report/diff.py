@@ -43,8 +43,8 @@ def diff(a: Dataset, b: Dataset) -> dict[str, Any]:
     return {
         "a": _name(a),
         "b": _name(b),
-        "settings": _differences(a.index["config"], b.index["config"]),
-        "made_by": _differences(*({name: d.index.get(name) for name in MADE_BY} for d in (a, b))),
+        "settings": _differences(a.index.config, b.index.config),
+        "made_by": _differences(*({name: d.index.to_json()[name] for name in MADE_BY} for d in (a, b))),
         "clips": {"a": len(one.clips), "b": len(two.clips), "both": len(here), "changed": len(rows)},
         "hours_kept": {"a": one.hours_kept, "b": two.hours_kept},
         "split_changed": pc.call_function("sum", [_differs(here, there, "split")]).as_py() or 0,
@@ -59,8 +59,8 @@ class _Side:
     """One of the two: its clips without what is long, and its limits."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
-        self.policy = dataset.index["config"]["crop"]["policy"]
+        self.limits = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
+        self.policy = dataset.index.config["crop"]["policy"]
         columns = [rule.column.format(policy=self.policy) for rule in RULES]
         self.clips = dataset.clips(list(dict.fromkeys([*SHOWN, *JUDGED, "sync_trust", *columns])))
         kept = self.clips.filter(pc.field("verdict") == "kept")

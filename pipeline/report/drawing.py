@@ -48,7 +48,7 @@ def draw(dataset: Dataset, name: str, output: Path, input_dir: Path | None = Non
         DatasetError: no such clip, or a source file that is gone or another one.
         MediaError: the source cannot be decoded.
     """
-    config = settings.build(Config, dataset.index["config"])
+    config = settings.build(Config, dataset.index.config)
     row = one_clip(dataset, name)
     folder = source_folder(dataset, input_dir)
     if output.suffix.lower() != ".mp4" or folder.resolve() in output.resolve().parents:

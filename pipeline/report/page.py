@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ def make_report(
         HsDataError: a table or shard cannot be read, or films were asked for and the codec's weights are missing.
     """
     clips = ClipColumns(dataset)
-    limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
-    policy = dataset.index["config"]["crop"]["policy"]
+    limits = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
+    policy = dataset.index.config["crop"]["policy"]
     what_if = WhatIf(clips, limits, policy)
     near = margins(clips, what_if)
     stages, sync = funnel(dataset, clips), sync_verdict(clips, what_if, limits)
@@ -92,13 +92,15 @@ def _facts(
     costs: dict[str, float],
     benchmarks: Sequence[Path],
 ) -> dict[str, Any]:
-    index, policy = dataset.index, dataset.index["config"]["crop"]["policy"]
+    index, policy = dataset.index, dataset.index.config["crop"]["policy"]
     traces = audits.mouth_traces(clips)
     rules = rule_table(what_if)
     change = best_change(clips, what_if, rules)
     limit = what_if.limits.max_leakage
     return {
-        **{name: index[name] for name in ("source", "preset", "counts")},
+        "source": index.source,
+        "preset": index.preset,
+        "counts": asdict(index.counts),
         "kept_hours": round(stages[-1].hours_out, 6),
         "hours_in": round(stages[0].hours_in, 6),
         "warnings": [*large_losses(stages, change and change.words(what_if)), *notes(dataset)],
@@ -120,11 +122,11 @@ def _facts(
 
 def notes(dataset: Dataset) -> Iterator[str]:
     """Say what else a user should look at: clips that wait to be encoded, sound that was repaired."""
-    waiting = dataset.index["counts"]["kept"] - dataset.index["counts"]["encoded"]
+    waiting = dataset.index.counts.kept - dataset.index.counts.encoded
     if waiting:
         how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
         yield f"{waiting} kept clips are not encoded yet; {how} build again"
-    source = find_source(dataset.index["source"])
+    source = find_source(dataset.index.source)
     if source and source.late_sound:
         starts_s = dataset.videos(["audio_start_s"])["audio_start_s"].to_pylist()
         if late := sum(source.late_note(start_s) is not None for start_s in starts_s):

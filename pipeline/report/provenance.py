@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -23,18 +24,18 @@ def provenance(dataset: Dataset, costs: dict[str, float]) -> dict[str, Any]:
     """
     index = dataset.index
     return {
-        "config": index["config"],
-        "fingerprints": index["fingerprints"],
-        "models": [_model(model) for model in index["models"]],
-        "hs_data_version": index["hs_data_version"],
+        "config": index.config,
+        "fingerprints": asdict(index.fingerprints),
+        "models": [_model(model) for model in index.models],
+        "hs_data_version": index.hs_data_version,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "costs": cost_table(costs),
         "bytes": {
             "read": sum(size or 0 for size in dataset.videos(["size_bytes"])["size_bytes"].to_pylist()),
-            "shards": sum(shard["bytes"] for shard in index["shards"]),
+            "shards": sum(shard.bytes for shard in index.shards),
         },
-        "source_licence": source_licence(index["source"]),
+        "source_licence": source_licence(index.source),
     }
 
 

@@ -1,6 +1,7 @@
 """Stats: a dataset in one small document, of the figures that the report draws."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -29,12 +30,14 @@ def stats(dataset: Dataset) -> dict[str, Any]:
     read, find, select = stages
     hours = {"read": read["hours_in"], "scored": find["hours_in"], "with_face": find["hours_out"]}
     hours |= {"clips": select["hours_in"], "kept": select["hours_out"]}
-    hours |= {"encoded": round(dataset.index["counts"]["encoded_frames"] / 25 / 3600, 6)}
+    hours |= {"encoded": round(dataset.index.counts.encoded_frames / 25 / 3600, 6)}
     return {
         "dataset": dataset.path.resolve().name,
         "selection": dataset.selection.name if dataset.selection else None,
         "selections": selections.names(dataset.path),
-        **{name: dataset.index[name] for name in ("source", "preset", "counts")},
+        "source": dataset.index.source,
+        "preset": dataset.index.preset,
+        "counts": asdict(dataset.index.counts),
         "hours": hours,
         "reasons": [
             {"stage": stage["name"], "unit": stage["unit"], **loss} for stage in stages for loss in stage["losses"]

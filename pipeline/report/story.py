@@ -52,7 +52,7 @@ def _near(dataset: Dataset, name: str) -> str:
 def tell(dataset: Dataset, name: str) -> Iterator[str]:
     """Yield the story of a clip or file, line by line."""
     files, clips = find(dataset, name)
-    limits = settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
+    limits = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
     for file in files:
         yield from tell_file(file)
     for clip in clips:

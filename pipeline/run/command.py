@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from rich.console import Console
 
 from ...manifests import settings
 from ...manifests.commits import total_costs
+from ...manifests.counts import Counts
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, HsDataError
-from ...manifests.storage import digest, read_json
+from ...manifests.index import INDEX, read_index
+from ...manifests.storage import digest
 from ..config import Config, resolve, resolve_device
 from ..models import registry
 from ..report.funnel import as_table
@@ -79,9 +81,8 @@ def make_request(
 
 
 def saved_selection(dataset: Path) -> dict[str, Any]:
-    """Return the limits that `hs-data select` left in a dataset, as a settings table."""
-    index = dataset / "dataset.json"
-    return read_json(index).get("selection", {}) if index.is_file() else {}
+    """Return the limits that `hs-data select` left in a dataset, as a settings table; raises as `read_index`."""
+    return read_index(dataset).selection if (dataset / INDEX).is_file() else {}
 
 
 def _check_output(output: Path, input_dir: Path | None, made: Path | None) -> None:
@@ -93,7 +94,7 @@ def _check_output(output: Path, input_dir: Path | None, made: Path | None) -> No
     ours = {"work", "dataset.json", *([made.name] if made else [])}
     if strange and not ours & set(strange):
         raise ConfigError(f"--output {output}: holds other things ({sorted(strange)[0]}, ...); name an empty folder")
-    if (output / "dataset.json").is_file() and "merged" in read_json(output / "dataset.json"):
+    if (output / INDEX).is_file() and read_index(output).merged:
         raise ConfigError(f"--output {output}: was merged from several datasets; build those, and merge them again")
 
 
@@ -147,16 +148,16 @@ def estimate(request: Request, console: Console) -> dict[str, Any]:
         costs = total_costs(Path(folder))
     stages = {name: seconds for name, seconds in costs.items() if not name.endswith("footage_s")}
     scale = sum(i["size_bytes"] for i in inputs) / max(1, sum(i["size_bytes"] for i in sample))
-    counts = dataset.index["counts"]
-    shard_bytes = sum(shard["bytes"] for shard in dataset.index["shards"])
+    counts = dataset.index.counts
+    shard_bytes = sum(shard.bytes for shard in dataset.index.shards)
     return {
         "files": len(inputs),
         "files_tried": len(sample),
         "core_hours": round(sum(stages.values()) * scale / 3600, 3),
         "core_hours_by_stage": {name: round(s * scale / 3600, 4) for name, s in stages.items()},
         "disk_gigabytes": round(shard_bytes * scale / 1e9, 3),
-        "kept_hours": round(counts["encoded_frames"] / 25 * scale / 3600, 3),
-        "kept_share_of_candidates": round(counts["kept"] / max(1, counts["candidates"]), 3),
+        "kept_hours": round(counts.encoded_frames / 25 * scale / 3600, 3),
+        "kept_share_of_candidates": round(counts.kept / max(1, counts.candidates), 3),
     }
 
 
@@ -183,12 +184,12 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     console.print(funnel_table(report.stages))
     for note in (report.sync, *report.warnings):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    counts = dataset.index["counts"]
-    kept = f"{counts['encoded']} clips, {counts['encoded_frames'] / 25:.1f} s"
+    counts = dataset.index.counts
+    kept = f"{counts.encoded} clips, {counts.encoded_frames / 25:.1f} s"
     shown = f"dataset: {request.dataset} ({kept})\npage: {report.page}"
     console.print(shown, highlight=False, soft_wrap=True, markup=False)
-    _judge(dataset.index["counts"], report.stages, request.config)
-    facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": counts}
+    _judge(dataset.index.counts, report.stages, request.config)
+    facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": asdict(counts)}
     return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
 
 
@@ -206,7 +207,7 @@ def _missing(outcome: Outcome) -> Iterator[str]:
         yield f"{what}; remove their files in work/quarantine to try them again"
 
 
-def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> None:
+def _judge(counts: Counts, stages: Sequence[Any], config: Config) -> None:
     losses: Counter[str] = Counter()
     for stage in stages:
         losses.update({loss.reason: loss.number for loss in stage.losses})
@@ -214,6 +215,6 @@ def _judge(counts: dict[str, Any], stages: Sequence[Any], config: Config) -> Non
         if errors > config.run.max_error_rate * stage.number_in:
             what = f"{errors} of {stage.number_in} {stage.unit} ended as internal_error, above run.max_error_rate"
             raise HsDataError(f"{what}; see `hs-data why` and work/quarantine, and report them")
-    if counts["kept"] == 0:
+    if counts.kept == 0:
         top = max(losses, key=lambda reason: losses[reason], default="no input")
         raise HsDataError(f"no clip was kept; the most frequent reason is {top}; see `hs-data report`")

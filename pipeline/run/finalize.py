@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from ...manifests import settings
 from ...manifests.clip_rows import RowLocations
 from ...manifests.errors import DatasetError
-from ...manifests.index import INDEX, tables_are_whole
+from ...manifests.index import INDEX, DatasetIndex, Fingerprints, read_index, tables_are_whole
 from ...manifests.records import unpack
-from ...manifests.schema import CLIP_SCHEMA, SCHEMA_VERSION, VIDEO_SCHEMA
-from ...manifests.storage import digest, read_json
-from ...manifests.tables import list_shards, video_table, write_tables
+from ...manifests.schema import CLIP_SCHEMA, VIDEO_SCHEMA
+from ...manifests.storage import digest
+from ...manifests.tables import list_shards, shard_entry, video_table, write_tables
 from ..config import Config
 from ..models import registry
 from ..splits import overlaps
@@ -59,7 +59,7 @@ def finalize(dataset: Path, result: Result) -> None:
     """Write the tables unless those on disk were made of the very same things."""
     key = key_of(result)
     index = dataset / INDEX
-    if not index.is_file() or not tables_are_whole(dataset) or read_json(index)["key"] != key:
+    if not index.is_file() or not tables_are_whole(dataset) or read_index(dataset).key != key:
         write_dataset(dataset, result, key)
 
 
@@ -212,20 +212,17 @@ def _scored(items: Sequence[Item], scored: Ledger, *, has_face: bool) -> Row:
     return {**row, "outcome": "ok" if has_face else "no_face", "detail": some}
 
 
-def _index(dataset: Path, result: Result, clips: pa.Table, key: str) -> Row:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "hs_data_version": metadata.version("hs-data"),
-        "key": key,
-        "source": result.source,
-        "preset": result.preset,
-        "config": settings.to_table(result.config),
-        "selection": result.selection,
-        "built_select": result.built_select,
-        "fingerprints": {
-            "score": result.config.score_fingerprint(),
-            "encode": result.config.encode_fingerprint(),
-        },
-        "models": registry.as_used(result.config.model_names, result.config.models),
-        "shards": list_shards(dataset, clips, result.encoded.files(list(result.encoded.receipts))),
-    }
+def _index(dataset: Path, result: Result, clips: pa.Table, key: str) -> DatasetIndex:
+    config, files = result.config, result.encoded.files(list(result.encoded.receipts))
+    return DatasetIndex(
+        hs_data_version=metadata.version("hs-data"),
+        key=key,
+        source=result.source,
+        preset=result.preset,
+        config=settings.to_table(config),
+        selection=result.selection,
+        built_select=result.built_select,
+        fingerprints=Fingerprints(score=config.score_fingerprint(), encode=config.encode_fingerprint()),
+        models=tuple(registry.as_used(config.model_names, config.models)),
+        shards=list_shards(dataset, clips, [shard_entry(file) for file in files]),
+    )

@@ -50,20 +50,20 @@ def recrop(
         HsDataError: as a build.
     """
     index = dataset.index
-    if "merged" in index:
+    if index.merged:
         raise DatasetError(f"{dataset.path}: was merged from several datasets; name one of those")
-    own = index["config"]["crop"]["policy"]
-    config = resolve_device(settings.build(Config, settings.merge(index["config"], {"crop": {"policy": policy}})))
-    source = get_source(index["source"])
+    own = index.config["crop"]["policy"]
+    config = resolve_device(settings.build(Config, settings.merge(index.config, {"crop": {"policy": policy}})))
+    source = get_source(index.source)
     _link_work(dataset.path, folder, with_shards=policy == own)
     request = Request(
         source=source,
         root=_root(dataset, source, input_dir),
         dataset=folder,
-        preset=index["preset"],
+        preset=index.preset,
         config=config,
-        selection=index.get("selection", {}),
-        built_select=index.get("built_select", index["config"]["select"]),
+        selection=index.selection,
+        built_select=index.built_select,
         executor=executor,
         num_workers=num_workers,
         only=frozenset(dataset.videos(["path"])["path"].to_pylist()),

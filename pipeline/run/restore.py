@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.clip_rows import RowLocations, write_clips
 from ...manifests.commits import Commit, CommitLog
-from ...manifests.index import CLIPS, INDEX, VIDEOS, altered, index_fault, read_index
+from ...manifests.index import CLIPS, INDEX, VIDEOS, ShardEntry, altered, index_fault, read_index
 from ...manifests.schema import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, sha256_file
 from ..annotations.spans import stretch_id
@@ -34,10 +34,10 @@ def restore_commits(dataset: Path, config: Config) -> None:
         return
     log = CommitLog(dataset)
     clips = pq.read_table(dataset / CLIPS, columns=list(LIGHT), schema=CLIP_SCHEMA)
-    if index["fingerprints"]["score"] == config.score_fingerprint():
+    if index.fingerprints.score == config.score_fingerprint():
         _restore_scores(dataset, log, clips, config.score_fingerprint())
-    if index["fingerprints"]["encode"] == config.encode_fingerprint():
-        for shard in index["shards"]:
+    if index.fingerprints.encode == config.encode_fingerprint():
+        for shard in index.shards:
             _restore_shard(log, clips, shard, config.encode_fingerprint())
 
 
@@ -61,13 +61,13 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
     log.add(Commit(phase="score", unit=UNIT, fingerprint=fingerprint, receipts=receipts, file=file))
 
 
-def _restore_shard(log: CommitLog, clips: pa.Table, shard: dict[str, Any], fingerprint: str) -> None:
-    rows = clips.filter(pc.field("shard") == shard["path"])
+def _restore_shard(log: CommitLog, clips: pa.Table, shard: ShardEntry, fingerprint: str) -> None:
+    rows = clips.filter(pc.field("shard") == shard.path)
     names = ["row_group", "audio_shift_samples", "residual_lead_ms", "psnr_db", "psnr_mouth_db"]
     receipts = {
         f"{row['clip_id']}{row['audio_shift_samples']:+d}": {name: row[name] for name in names}
         for row in rows.select(["clip_id", *names]).to_pylist()
     }
-    file = {name: shard[name] for name in ("path", "sha256", "bytes", "rows")}
-    unit = Path(shard["path"]).stem
+    file = {name: getattr(shard, name) for name in ("path", "sha256", "bytes", "rows")}
+    unit = Path(shard.path).stem
     log.add(Commit(phase="encode", unit=unit, fingerprint=fingerprint, receipts=receipts, file=file))

@@ -8,10 +8,9 @@ import numpy as np
 
 from ...manifests.records import SAMPLES_PER_FRAME
 from ...manifests.status import counted
-from ..config import Config
 from ..media.source_clip import SourceClip
 from . import correlation, distances, lip_crops, speech
-from .estimate import MIN_FRAMES, SyncEstimate, SyncNetwork
+from .estimate import MIN_FRAMES, SyncConfig, SyncEstimate, SyncNetwork
 from .lips import CONTEXT_FRAMES, LipStream
 
 LEADS = tuple(range(-10, 11))
@@ -66,14 +65,14 @@ class Trials:
     """Trials that the estimator called too short of speech; they count as no trial."""
 
 
-def estimator(config: Config, network: SyncNetwork | None) -> Estimate:
+def estimator(sync: SyncConfig, voice: speech.SpeechConfig, network: SyncNetwork | None) -> Estimate:
     """Return what measures a lead of `seen` frames and their samples as a build with these settings does."""
     if network is None:
-        return lambda seen, pcm: correlation.estimate(seen, pcm, config.sync)
+        return lambda seen, pcm: correlation.estimate(seen, pcm, sync)
 
     def estimate(seen: np.ndarray, pcm: np.ndarray) -> SyncEstimate:
-        voiced = speech.detect_speech(pcm, config.speech)
-        return distances.estimate(seen, network.embed_sound(pcm), voiced, config.sync)
+        voiced = speech.detect_speech(pcm, voice)
+        return distances.estimate(seen, network.embed_sound(pcm), voiced, sync)
 
     return estimate
 

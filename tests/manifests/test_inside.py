@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,8 @@ from rich.console import Console
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
-from hs_data.manifests.index import hash_tables, read_index, write_index
-from hs_data.manifests.storage import below, inside, read_json
+from hs_data.manifests.index import DatasetIndex, Fingerprints, hash_tables, read_index, write_index
+from hs_data.manifests.storage import below, inside
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.export.command import Request, export
 from hs_data.pipeline.maintain.forget import forget
@@ -46,16 +47,16 @@ def dataset(small: ModuleType, small_dataset: Path, tmp_path: Path) -> Path:
 
 def _rename_shard(dataset: Path, name: str) -> None:
     """Let index and table call the first shard by another name, with hashes that are right."""
-    index = read_json(dataset / "dataset.json")
-    old = index["shards"][0]["path"]
-    index["shards"][0]["path"] = name
+    index = read_index(dataset)
+    old = index.shards[0].path
+    shards = (replace(index.shards[0], path=name), *index.shards[1:])
     table = pq.read_table(dataset / "clips.parquet")
     place = table.schema.get_field_index("shard")
     named = [name if shard == old else shard for shard in table["shard"].to_pylist()]
     table = table.set_column(place, table.schema.field(place), pa.array(named, pa.string()))
     (dataset / "clips.parquet").unlink()
     pq.write_table(table, dataset / "clips.parquet", row_group_size=4096)
-    write_index(dataset, index | {"tables": hash_tables(dataset)})
+    write_index(dataset, replace(index, shards=shards, tables=hash_tables(dataset)))
 
 
 def _everything(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -95,7 +96,20 @@ def test_gc_removes_no_file_that_a_foreign_commit_names(tmp_path: Path, phase: s
     log.add(Commit(phase=phase, unit="foreign", fingerprint="f", receipts={}, file=file))
     (root / "work" / "scores").mkdir()
     (root / "work" / "scores" / "link").symlink_to(victim)
-    (root / "dataset.json").write_text('{"fingerprints": {}, "schema_version": 1, "counts": {}, "shards": []}')
+    write_index(
+        root,
+        DatasetIndex(
+            hs_data_version="0",
+            key="made up",
+            source="folder",
+            preset="cpu",
+            config={},
+            selection={},
+            built_select={},
+            fingerprints=Fingerprints(score="s", encode="e"),
+            models=(),
+        ),
+    )
     before = _everything(tmp_path)
     with pytest.raises(DatasetError, match=rf"work/commits/{phase}/foreign\.json: .*{LEADS_OUT}|is no shard"):
         collect(root, delete=True, min_age_h=0)
@@ -147,7 +161,7 @@ def _train(dataset: Path) -> object:
 @pytest.mark.parametrize("way", ["up", "absolute", "link"])
 def test_no_command_follows_a_shard_name_out(dataset: Path, tmp_path: Path, do: Callable[[Path], Any], way: str):
     """The bytes outside are those of a whole shard, so that nothing but the name is wrong."""
-    shard = dataset / read_index(dataset)["shards"][0]["path"]
+    shard = dataset / read_index(dataset).shards[0].path
     outside = tmp_path / "outside.parquet"
     shutil.copy(shard, outside)
     if way == "link":
@@ -163,10 +177,10 @@ def test_no_command_follows_a_shard_name_out(dataset: Path, tmp_path: Path, do: 
 
 
 def test_no_shard_is_opened_by_a_name_that_only_the_table_has(dataset: Path, tmp_path: Path):
-    index = read_json(dataset / "dataset.json")
-    shutil.copy(dataset / index["shards"][0]["path"], tmp_path / "outside.parquet")
+    index = read_index(dataset)
+    shutil.copy(dataset / index.shards[0].path, tmp_path / "outside.parquet")
     _rename_shard(dataset, "../outside.parquet")
-    write_index(dataset, index | {"tables": hash_tables(dataset)})
+    write_index(dataset, replace(index, tables=hash_tables(dataset)))
     with pytest.raises(DatasetError, match=LEADS_OUT):
         _verify(dataset)
     with pytest.raises(DatasetError, match=LEADS_OUT):
@@ -175,7 +189,7 @@ def test_no_shard_is_opened_by_a_name_that_only_the_table_has(dataset: Path, tmp
 
 def test_merge_writes_nothing_beside_its_output(dataset: Path, small: ModuleType, small_dataset: Path, tmp_path: Path):
     other = small.copy(small_dataset, tmp_path / "deep" / "other")
-    shutil.copy(other / read_index(other)["shards"][0]["path"], tmp_path / "deep" / "bashrc")
+    shutil.copy(other / read_index(other).shards[0].path, tmp_path / "deep" / "bashrc")
     _rename_shard(other, "../bashrc")
     victim = _victim(tmp_path)  # what `../bashrc` means beside the output
     before = victim.read_bytes()

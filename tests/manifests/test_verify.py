@@ -1,8 +1,8 @@
 """Verify: a sound dataset has no fault, and each damage is found and placed."""
 
-import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hs_data.manifests import index as index_file
+from hs_data.manifests.counts import Counts
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
+from hs_data.manifests.index import DatasetIndex, Fingerprints, ShardEntry, read_index, write_index
 from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import Shard, ShardWriter
-from hs_data.manifests.storage import sha256_file
+from hs_data.manifests.storage import sha256_file, write_json
 from hs_data.manifests.verify import Fault, verify
 
 COLUMNS = {name: FRAME_COLUMNS[name] for name in ("latent", "pcm", "crop")}
@@ -67,19 +69,31 @@ def _write_tables(root: Path, rows: Rows, num_videos: int = 2) -> None:
     pq.write_table(pa.Table.from_pylist(videos, schema=VIDEO_SCHEMA), root / "videos.parquet")
 
 
-def _write_index(root: Path, **changes) -> None:
+BLANK = DatasetIndex(
+    hs_data_version="0",
+    key="made up",
+    source="folder",
+    preset="cpu",
+    config={},
+    selection={},
+    built_select={},
+    fingerprints=Fingerprints(score="s", encode="e"),
+    models=(),
+)
+COUNTS = Counts(inputs=2, candidates=5, kept=3, dropped=1, errors=1, encoded=3)
+
+
+def _write_index(root: Path, **changes: Any) -> None:
     shards = [
-        {
-            "path": name,
-            "sha256": sha256_file(root / name),
-            "bytes": (root / name).stat().st_size,
-            "rows": sum(clips.values()),
-        }
+        ShardEntry(
+            path=name,
+            sha256=sha256_file(root / name),
+            bytes=(root / name).stat().st_size,
+            rows=sum(clips.values()),
+        )
         for name, clips in SHARDS.items()
     ]
-    counts = {"inputs": 2, "candidates": 5, "kept": 3, "dropped": 1, "errors": 1, "encoded": 3}
-    index = {"schema_version": SCHEMA_VERSION, "counts": counts, "shards": shards, **changes}
-    (root / "dataset.json").write_text(json.dumps(index), encoding="utf-8")
+    write_index(root, replace(BLANK, **{"counts": COUNTS, "shards": tuple(shards), **changes}))
 
 
 @pytest.fixture
@@ -147,10 +161,6 @@ def test_a_missing_shard_is_found_and_the_rest_is_still_checked(dataset: Path):
     ]
 
 
-def _write_index_with(root: Path, index: dict, shards: list[dict]) -> None:
-    (root / "dataset.json").write_text(json.dumps({**index, "shards": shards}), encoding="utf-8")
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", ["latent", "crop"])
 def test_a_number_that_is_not_finite_is_found(dataset: Path, column: str, value: float):
@@ -206,8 +216,8 @@ def test_a_row_group_that_is_not_there_is_found(dataset: Path):
 
 
 def test_a_clip_in_a_shard_that_the_index_does_not_name_is_found(dataset: Path):
-    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    _write_index_with(dataset, index, index["shards"][:1])
+    index = read_index(dataset)
+    write_index(dataset, replace(index, shards=index.shards[:1]))
     [fault] = _faults(dataset)
     assert fault.where == "clip-b0"
     assert "shards/b.parquet" in fault.what
@@ -216,7 +226,7 @@ def test_a_clip_in_a_shard_that_the_index_does_not_name_is_found(dataset: Path):
 def test_a_clip_that_stands_twice_is_found(dataset: Path):
     rows = _rows()
     _write_tables(dataset, [*rows, rows[0]])
-    _write_index(dataset, counts={"inputs": 2, "candidates": 6, "kept": 4, "dropped": 1, "errors": 1, "encoded": 4})
+    _write_index(dataset, counts=replace(COUNTS, candidates=6, kept=4, encoded=4))
     faults = _faults(dataset)
     assert Fault(where="clip-a0", what="stands 2 times in clips.parquet") in faults
     assert Fault(where="shards/a.parquet row group 0", what="is claimed by 2 clips") in faults
@@ -234,9 +244,8 @@ def test_two_clips_that_claim_one_place_are_found(dataset: Path):
 
 @pytest.mark.parametrize("name", ["inputs", "candidates", "kept", "dropped", "errors", "encoded"])
 def test_a_wrong_count_is_found(dataset: Path, name: str):
-    counts = {"inputs": 2, "candidates": 5, "kept": 3, "dropped": 1, "errors": 1, "encoded": 3}
-    right = counts[name]
-    _write_index(dataset, counts={**counts, name: right + 1})
+    right = getattr(COUNTS, name)
+    _write_index(dataset, counts=replace(COUNTS, **{name: right + 1}))
     assert _faults(dataset) == [Fault(where="dataset.json", what=f"says {right + 1} {name}, the tables hold {right}")]
 
 
@@ -250,9 +259,8 @@ def test_a_wrong_number_of_frames_is_found(dataset: Path):
 
 
 def test_a_wrong_number_of_rows_is_found(dataset: Path):
-    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    index["shards"][0]["rows"] = 9
-    _write_index_with(dataset, index, index["shards"])
+    index = read_index(dataset)
+    write_index(dataset, replace(index, shards=(replace(index.shards[0], rows=9), *index.shards[1:])))
     assert _faults(dataset) == [Fault(where="shards/a.parquet", what="has 8 rows instead of 9")]
 
 
@@ -320,10 +328,10 @@ def test_one_shard_at_a_time_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
         _write_shard(tmp_path, name)
         rows.append(_clip_row(f"clip-{number}", 2, verdict="kept", shard=name, row_group=0))
         size = (tmp_path / name).stat().st_size
-        entries.append({"path": name, "sha256": sha256_file(tmp_path / name), "bytes": size, "rows": 2})
+        entries.append(ShardEntry(path=name, sha256=sha256_file(tmp_path / name), bytes=size, rows=2))
     _write_tables(tmp_path, rows)
-    counts = {"inputs": 2, "candidates": 12, "kept": 12, "dropped": 0, "errors": 0, "encoded": 12}
-    _write_index_with(tmp_path, {"schema_version": SCHEMA_VERSION, "counts": counts}, entries)
+    counts = Counts(inputs=2, candidates=12, kept=12, encoded=12)
+    write_index(tmp_path, replace(BLANK, counts=counts, shards=tuple(entries)))
     seen: list[set[str]] = []
 
     def decode(latents: np.ndarray) -> float:
@@ -339,9 +347,8 @@ def test_one_shard_at_a_time_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def _hash_tables(root: Path) -> None:
-    index = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     tables = {name: sha256_file(root / name) for name in ("clips.parquet", "videos.parquet")}
-    (root / "dataset.json").write_text(json.dumps({**index, "tables": tables}), encoding="utf-8")
+    write_index(root, replace(read_index(root), tables=tables))
 
 
 def test_tables_with_the_hashes_of_the_index_are_sound(dataset: Path):
@@ -376,8 +383,7 @@ def test_a_table_that_cannot_be_read_is_told_before_the_check_ends(
 
 def test_the_hashes_that_are_written_are_those_that_are_checked(dataset: Path):
     assert not index_file.tables_are_whole(dataset), "the index names no hashes"
-    index = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    _write_index_with(dataset, {**index, "tables": index_file.hash_tables(dataset)}, index["shards"])
+    write_index(dataset, replace(read_index(dataset), tables=index_file.hash_tables(dataset)))
     assert index_file.tables_are_whole(dataset)
     assert _faults(dataset) == []
     rows = _rows()
@@ -415,14 +421,29 @@ def _newer_schema(root: Path) -> None:
     _write_index(root, schema_version=SCHEMA_VERSION + 1)
 
 
+def _older_schema(root: Path) -> None:
+    _write_index(root, schema_version=SCHEMA_VERSION - 1)
+
+
+def _index_without_a_field(root: Path) -> None:
+    values = read_index(root).to_json()
+    write_json(root / "dataset.json", {name: value for name, value in values.items() if name != "counts"})
+
+
 def _damaged_index(root: Path) -> None:
     (root / "dataset.json").write_text("{", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(_remove_index, "no dataset.json"), (_newer_schema, "newer than this"), (_damaged_index, "damaged")],
-    ids=["not_finished", "newer", "damaged"],
+    [
+        (_remove_index, "no dataset.json"),
+        (_newer_schema, "newer than this"),
+        (_older_schema, r"made by an earlier hs-data \(schema 1, this one has 2\); build it again into a new folder"),
+        (_index_without_a_field, r"damaged \(KeyError\('counts'\)\)"),
+        (_damaged_index, "damaged"),
+    ],
+    ids=["not_finished", "newer", "older", "incomplete", "damaged"],
 )
 def test_what_is_no_dataset_is_refused_with_its_name(dataset: Path, damage: Callable[[Path], None], words: str):
     damage(dataset)

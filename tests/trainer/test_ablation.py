@@ -60,7 +60,7 @@ def test_policies_differ_in_pictures_alone(done, small_dataset):
         assert heights.std() > 0.5
         assert np.diff(clip.read("crop")[:, 1::2], axis=1).std() < 1e-3
         assert not np.array_equal(clip.latents(), recut.latents())
-    shard = own.index["shards"][0]["path"]
+    shard = own.index.shards[0].path
     assert (same.path / shard).samefile(own.path / shard), "shards under the own policy are links"
 
 

@@ -104,7 +104,7 @@ def test_what_each_network_made_is_stored(dataset: Dataset):
 
 @pytest.mark.media
 def test_the_dataset_says_which_weights_made_it(dataset: Dataset, random_weights: Path):
-    models = {model["name"]: model for model in dataset.index["models"]}
+    models = {model["name"]: model for model in dataset.index.models}
     assert set(models) == {"retinaface", "syncnet", "whisper-tiny", "sd-vae-ft-mse"}
     assert {model["licence"] for model in models.values()} == {"random numbers"}
     clip = dataset.kept[0]

@@ -170,7 +170,7 @@ def test_a_shard_that_was_cut_short_is_found_before_the_first_step(dataset, tmp_
 
     copy = tmp_path / "copy"
     shutil.copytree(dataset, copy)
-    shard = copy / open_dataset(copy).index["shards"][0]["path"]
+    shard = copy / open_dataset(copy).index.shards[0].path
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(DatasetError, match="bytes instead of"):
         setup_of(copy, tmp_path / "run")

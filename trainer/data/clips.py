@@ -119,11 +119,11 @@ class ClipPool:
     @property
     def build(self) -> dict[str, Any]:
         """Settings that the dataset was built with."""
-        return dict(self._dataset.index["config"])
+        return dict(self._dataset.index.config)
 
     def fingerprint(self) -> str:
         """Return the identity of these clips and of the bytes of their shards: equal ones give equal samples."""
-        hashes = {file["path"]: file["sha256"] for file in self._dataset.index["shards"]}
+        hashes = {shard.path: shard.sha256 for shard in self._dataset.index.shards}
         return digest("clips", self._ids.to_pylist(), self._places[:, 1:].tolist(), [hashes[n] for n in self._names])
 
     def _open(self, number: int) -> Shard:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.index import check_version
 from ...manifests.storage import CHUNK_BYTES, atomic_path, inside, write_bytes
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def stage(place: str, folder: str) -> Path:
 
     Raises:
         ConfigError: a URI, and no folder for copies.
-        DatasetError: nothing readable there, a name that leads out of the dataset, a wrong hash, too little room.
+        DatasetError: nothing readable there, a dataset of another version, a name that leads out of it, a wrong
+            hash, or too little room.
     """
     if "://" not in place:
         return Path(place)
@@ -74,6 +76,7 @@ def _listed(place: str, index: bytes, local: Path) -> Iterator[RemoteFile]:
     """Yield the tables and shards that an index names."""
     try:
         parsed: dict[str, Any] = json.loads(index)
+        check_version(parsed["schema_version"], place)
         files = [RemoteFile(name=name, sha256=sha256, bytes=None) for name, sha256 in parsed["tables"].items()]
         for shard in parsed["shards"]:
             files.append(RemoteFile(name=shard["path"], sha256=shard["sha256"], bytes=shard["bytes"]))

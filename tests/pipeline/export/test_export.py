@@ -24,8 +24,9 @@ from hs_data.cli import app
 from hs_data.manifests import settings
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
+from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.schema import CLIP_SCHEMA
-from hs_data.manifests.storage import sha256_file, write_json
+from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.encode.encoder import Encoder
 from hs_data.pipeline.encode.items import EncodeItem
@@ -83,8 +84,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         pa.Table.from_pylist([*rows, {**rows[0], "clip_id": "ee", "verdict": "dropped"}], CLIP_SCHEMA),
         path / "clips.parquet",
     )
-    index = {"schema_version": 1, "source": "folder", "fingerprints": {"score": "s", "encode": "e"}}
-    write_json(path / "dataset.json", index | {"config": settings.to_table(config), "shards": []})
+    write_index(
+        path,
+        DatasetIndex(
+            hs_data_version="0",
+            key="made up",
+            source="folder",
+            preset="cpu",
+            config=settings.to_table(config),
+            selection={},
+            built_select={},
+            fingerprints=Fingerprints(score="s", encode="e"),
+            models=(),
+        ),
+    )
     return Made(path=path, root=root)
 
 

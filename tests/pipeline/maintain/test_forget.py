@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,7 +134,7 @@ def test_the_sha256_of_a_file_names_it_too_and_its_copies_go_with_it(small_video
     copy |= {"detail": f"same content as {FIRST}", "num_clips": 0, "num_kept": 0}
     (dataset / "videos.parquet").unlink()
     pq.write_table(pa.Table.from_pylist([*rows.to_pylist(), copy], schema=rows.schema), dataset / "videos.parquet")
-    write_index(dataset, read_index(dataset) | {"tables": hash_tables(dataset)})
+    write_index(dataset, replace(read_index(dataset), tables=hash_tables(dataset)))
     wanted = needles(dataset, {FIRST}, "b/copy.mp4")
     assert forget(dataset, source=video_id, identity=None, dry_run=False)["videos"] == 2
     assert traces(dataset, wanted) == set()

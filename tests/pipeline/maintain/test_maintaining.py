@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,7 +58,7 @@ def frames(path: Path) -> dict[str, dict[str, bytes]]:
 
 
 def change_index(path: Path, **changes: Any) -> None:
-    write_index(path, read_index(path) | changes)
+    write_index(path, replace(read_index(path), **changes))
 
 
 def change_clips(path: Path, **columns: Any) -> None:
@@ -82,11 +83,11 @@ def test_two_parts_make_the_whole(small: ModuleType, dataset: Path, of_anna: Pat
     assert (told["datasets"], told["clips"], told["doubles"]) == (2, len(whole.clips(["clip_id"])), 0)
     assert frames(out) == frames(dataset)
     merged = open_dataset(out)
-    assert merged.index["counts"] == whole.index["counts"]
+    assert merged.index.counts == whole.index.counts
     assert overlaps(merged.clips()) == []
     assert list(verify(merged)) == []
-    assert told["shards_linked"] == len(merged.index["shards"])
-    assert all((out / entry["path"]).stat().st_nlink >= 2 for entry in merged.index["shards"])
+    assert told["shards_linked"] == len(merged.index.shards)
+    assert all((out / entry.path).stat().st_nlink >= 2 for entry in merged.index.shards)
     with pytest.raises(ConfigError, match="is a dataset already"):
         merge(out, [of_anna, of_bert])
     with pytest.raises(ConfigError, match="was merged from several"):
@@ -98,7 +99,7 @@ def test_what_several_hold_is_kept_once(dataset: Path, of_anna: Path, tmp_path: 
     assert told["doubles"] == len(open_dataset(of_anna).clips(["clip_id"]))
     assert (told["shards_linked"], told["shards_copied"] > 0) == (0, True)
     assert frames(tmp_path / "out") == frames(dataset)
-    assert open_dataset(tmp_path / "out").index["counts"] == open_dataset(dataset).index["counts"]
+    assert open_dataset(tmp_path / "out").index.counts == open_dataset(dataset).index.counts
     assert list(verify(open_dataset(tmp_path / "out"))) == []
 
 
@@ -108,7 +109,7 @@ def test_without_links_shards_are_copied_and_told(of_anna: Path, of_bert: Path, 
 
     monkeypatch.setattr(merging.os, "link", refuse)
     told = merge(tmp_path / "out", [of_anna, of_bert])
-    assert (told["shards_linked"], told["shards_copied"]) == (0, len(open_dataset(tmp_path / "out").index["shards"]))
+    assert (told["shards_linked"], told["shards_copied"]) == (0, len(open_dataset(tmp_path / "out").index.shards))
 
 
 def test_a_merge_that_was_killed_goes_on(of_anna: Path, of_bert: Path, tmp_path: Path, monkeypatch):
@@ -120,7 +121,7 @@ def test_a_merge_that_was_killed_goes_on(of_anna: Path, of_bert: Path, tmp_path:
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path / "out", [of_anna, of_bert])
     told = merge(tmp_path / "out", [of_anna, of_bert])
-    assert (told["shards_linked"], told["shards_there"]) == (0, len(open_dataset(tmp_path / "out").index["shards"]))
+    assert (told["shards_linked"], told["shards_there"]) == (0, len(open_dataset(tmp_path / "out").index.shards))
     assert list(verify(open_dataset(tmp_path / "out"))) == []
 
 
@@ -135,19 +136,19 @@ def test_what_one_was_told_to_forget_is_not_brought_back_by_another(dataset: Pat
 
 
 def _other_schema(path: Path) -> None:
-    change_index(path, schema_version=0)
+    change_index(path, schema_version=1)
 
 
 def _other_settings(path: Path) -> None:
-    index = read_json(path / "dataset.json")
-    crop = index["config"]["crop"] | {"policy": "static"}
-    change_index(path, fingerprints=index["fingerprints"] | {"encode": "x"}, config=index["config"] | {"crop": crop})
+    index = read_index(path)
+    crop = index.config["crop"] | {"policy": "static"}
+    change_index(path, fingerprints=replace(index.fingerprints, encode="x"), config=index.config | {"crop": crop})
 
 
 def _other_limits(path: Path) -> None:
-    index = read_json(path / "dataset.json")
-    select = index["config"]["select"] | {"min_face_px": 7.0}
-    change_index(path, config=index["config"] | {"select": select})
+    index = read_index(path)
+    select = index.config["select"] | {"min_face_px": 7.0}
+    change_index(path, config=index.config | {"select": select})
 
 
 def _other_contract(path: Path) -> None:
@@ -162,7 +163,7 @@ def _other_contract(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_other_schema, "has schema 0"),
+        (_other_schema, "made by an earlier hs-data .schema 1"),
         (_other_settings, "crop.policy static instead of highsync"),
         (_other_limits, "other limits .* select.min_face_px 7.0 instead of"),
         (_other_contract, "another contract"),

@@ -226,7 +226,7 @@ def test_a_build_rates_its_clips_and_states_the_model(models: Path, demo_videos:
     rated = [row["iqa"] for row in dataset.clips(["iqa", "track"]).to_pylist() if row["track"] is not None]
     assert rated
     assert all(0 < value < 1 for value in rated)
-    assert [model["name"] for model in dataset.index["models"]] == [CLIP]
+    assert [model["name"] for model in dataset.index.models] == [CLIP]
 
 
 def test_a_build_without_the_folder_stops_before_it_decodes(demo_videos: Path, tmp_path: Path):

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
+from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.schema import CLIP_SCHEMA, VIDEO_SCHEMA
-from hs_data.manifests.storage import write_json
 from hs_data.pipeline.report.clip_columns import ClipColumns
 from hs_data.pipeline.report.funnel import Loss, Stage, as_table, funnel
 from hs_data.pipeline.report.terminal import funnel_table, length
@@ -39,7 +39,20 @@ def write(path: Path, videos: list[Row], clips: list[Row]) -> list[Stage]:
         for place, row in enumerate(clips)
     ]
     pq.write_table(pa.Table.from_pylist(filled, schema=CLIP_SCHEMA), path / "clips.parquet")
-    write_json(path / "dataset.json", {"schema_version": 1, "shards": []})
+    write_index(
+        path,
+        DatasetIndex(
+            hs_data_version="0",
+            key="made up",
+            source="folder",
+            preset="cpu",
+            config={},
+            selection={},
+            built_select={},
+            fingerprints=Fingerprints(score="s", encode="e"),
+            models=(),
+        ),
+    )
     dataset = open_dataset(path)
     return funnel(dataset, ClipColumns(dataset))
 

@@ -20,6 +20,7 @@ from hs_data.cli import app
 from hs_data.manifests import selections, settings
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
+from hs_data.manifests.index import read_index, write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline import crop
 from hs_data.pipeline.demo.clips import clips
@@ -102,13 +103,13 @@ def test_a_named_selection_touches_nothing_and_is_what_select_makes(crowd, tmp_p
     assert {name: saved[name] for name in change} == change
     assert {name: hashed for name, hashed in contents(path).items() if not name.startswith("selections")} == before
     own, named = open_dataset(path), open_dataset(path, "s")
-    limits = settings.build(SelectConfig, own.index["config"]["select"])
+    limits = settings.build(SelectConfig, own.index.config["select"])
     wanted = judge_again(own.clips(), replace(limits, min_face_px=150.0), "highsync")
     found = named.clips()
     for name in selections.JUDGED:
         assert found[name].to_pylist() == wanted[name].to_pylist(), name
     kept = [clip == "kept" for clip in wanted["verdict"].to_pylist()]
-    assert named.index["counts"]["kept"] == change["kept_now"] == sum(kept) < change["kept_before"]
+    assert named.index.counts.kept == change["kept_now"] == sum(kept) < change["kept_before"]
     assert sum(change["newly_dropped"].values()) == change["kept_before"] - change["kept_now"]
     assert sum(named.videos()["num_kept"].to_pylist()) == sum(kept)
     assert named.clips(["verdict"]).column_names == ["verdict"]
@@ -135,8 +136,8 @@ def test_a_selection_of_other_clips_or_scores_is_refused(small):
     plant(small, clip_id=["another", *column(small, "clip_id")[1:]])
     with pytest.raises(DatasetError, match="1 clips came after it was made"):
         open_dataset(small, "s")
-    index = json.loads((small / "dataset.json").read_text())
-    (small / "dataset.json").write_text(json.dumps(index | {"fingerprints": {"score": "other"}}))
+    index = read_index(small)
+    write_index(small, replace(index, fingerprints=replace(index.fingerprints, score="other")))
     with pytest.raises(DatasetError, match="made of other scores"):
         open_dataset(small, "s")
     (small / "selections" / "s" / "verdicts.parquet").write_bytes(b"")
@@ -152,7 +153,7 @@ def test_select_says_by_reason_what_would_change(small):
     old = open_dataset(small).clips()
     new = judge_again(
         old,
-        replace(SelectConfig(**open_dataset(small).index["config"]["select"]), min_face_px=150, max_faces=2),
+        replace(SelectConfig(**open_dataset(small).index.config["select"]), min_face_px=150, max_faces=2),
         "highsync",
     )
     pairs = list(zip(*(t.select(["verdict", "reason"]).to_pylist() for t in (old, new)), strict=True))

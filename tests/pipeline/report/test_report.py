@@ -20,7 +20,8 @@ import pytest
 from hs_data.manifests import settings
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.errors import ConfigError
-from hs_data.manifests.storage import sha256_file, write_json
+from hs_data.manifests.index import write_index
+from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline.demo.truth import truth
 from hs_data.pipeline.maintain.reselect import judge_again
 from hs_data.pipeline.report import audits, figures, previews
@@ -55,7 +56,7 @@ def embedded(page: str, name: str) -> dict[str, Any]:
 
 
 def limits_of(dataset: Dataset) -> SelectConfig:
-    return settings.build(SelectConfig, dataset.index["config"]["select"], path="select.")
+    return settings.build(SelectConfig, dataset.index.config["select"], path="select.")
 
 
 def rows_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
@@ -361,9 +362,9 @@ def test_a_dataset_where_nothing_was_kept_has_a_report(crowd, tmp_path):
     dataset = open_dataset(path)
     limits = replace(limits_of(dataset), min_face_px=9999.0)
     pq.write_table(judge_again(dataset.clips(), limits, POLICY), path / "clips.parquet", row_group_size=4096)
-    index = dataset.index | {"counts": dataset.index["counts"] | {"kept": 0, "dropped": ROWS}}
-    index["config"]["select"]["min_face_px"] = 9999.0
-    write_json(path / "dataset.json", index)
+    config = dataset.index.config | {"select": dataset.index.config["select"] | {"min_face_px": 9999.0}}
+    counts = replace(dataset.index.counts, kept=0, dropped=ROWS)
+    write_index(path, replace(dataset.index, counts=counts, config=config))
     write_report(open_dataset(path), {})
     facts = json.loads((path / "report" / "report.json").read_text(encoding="utf-8"))
     assert facts["kept_hours"] == 0

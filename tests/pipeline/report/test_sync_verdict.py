@@ -18,7 +18,7 @@ import pytest
 
 from hs_data.manifests import settings
 from hs_data.manifests.dataset import open_dataset
-from hs_data.manifests.storage import write_json
+from hs_data.manifests.index import write_index
 from hs_data.pipeline.maintain.reselect import judge_again
 from hs_data.pipeline.report.best_change import best_change, large_losses
 from hs_data.pipeline.report.clip_columns import ClipColumns
@@ -37,15 +37,14 @@ def judged_anew(crowd: Path, path: Path, change: Change | None = None, **limits:
     """Copy a dataset with other scores and other limits, judged by them."""
     shutil.copytree(crowd, path)
     dataset = open_dataset(path)
-    table = settings.merge(dataset.index["config"]["select"], limits)
+    table = settings.merge(dataset.index.config["select"], limits)
     config = settings.build(SelectConfig, table)
     clips = dataset.clips() if change is None else change(dataset.clips())
     clips = judge_again(clips, config, POLICY)
     pq.write_table(clips, path / "clips.parquet", row_group_size=4096)
     kept = clips["verdict"].to_pylist().count("kept")
-    index = dataset.index | {"counts": dataset.index["counts"] | {"kept": kept, "dropped": len(clips) - kept}}
-    index["config"]["select"] = table
-    write_json(path / "dataset.json", index)
+    counts = replace(dataset.index.counts, kept=kept, dropped=len(clips) - kept)
+    write_index(path, replace(dataset.index, counts=counts, config=dataset.index.config | {"select": table}))
     return path
 
 
@@ -167,7 +166,7 @@ def test_diff_states_no_limit_for_a_side_that_does_not_judge(crowd, measured, tm
 def changes(path: Path) -> tuple[ClipColumns, WhatIf]:
     dataset = open_dataset(path)
     clips = ClipColumns(dataset)
-    return clips, WhatIf(clips, settings.build(SelectConfig, dataset.index["config"]["select"]), POLICY)
+    return clips, WhatIf(clips, settings.build(SelectConfig, dataset.index.config["select"]), POLICY)
 
 
 def clean(table: pa.Table) -> pa.Table:

@@ -77,7 +77,7 @@ def test_the_demo_comes_out_as_it_was_constructed(demo_dataset):
             assert len(found) == len(file.clips), name
             for row, clip in zip(found, file.clips, strict=True):
                 check_clip(row, clip)
-    assert dataset.index["counts"]["kept"] == dataset.index["counts"]["encoded"]
+    assert dataset.index.counts.kept == dataset.index.counts.encoded
     assert list(verify(dataset)) == []
 
 
@@ -184,7 +184,7 @@ def test_select_then_build_encodes_only_what_is_newly_kept(few, tmp_path):
     assert (change["newly_kept"], change["to_encode"]) == (2, 2)
     build(few, output, "--set", "select.min_clip_s=5")
     dataset = open_dataset(output)
-    assert dataset.index["counts"]["kept"] == dataset.index["counts"]["encoded"]
+    assert dataset.index.counts.kept == dataset.index.counts.encoded
     assert {path: time for path, time in times(output / "shards").items() if path in first} == first
     assert list(verify(dataset)) == []
 

@@ -78,7 +78,7 @@ def only_clip(clips: dict[str, list[dict]], name: str) -> dict:
 def test_every_file_is_accounted_for(built, videos):
     assert len(videos) == 128
     assert {row["outcome"] for row in videos.values()} - {"ok"} <= set(REASONS)
-    counts = built.index["counts"]
+    counts = built.index.counts
     assert counts["kept"] + counts["dropped"] + counts["errors"] == counts["candidates"]
     assert counts["errors"] == 0
     assert counts["kept"] == counts["encoded"] >= 80

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hs_data.manifests.records import SAMPLES_PER_FRAME
-from hs_data.pipeline.config import Config
 from hs_data.pipeline.sync import calibration, speech
-from hs_data.pipeline.sync.estimate import SyncEstimate
+from hs_data.pipeline.sync.estimate import SyncConfig, SyncEstimate
 from hs_data.pipeline.sync.lips import CONTEXT_FRAMES
+from hs_data.pipeline.sync.speech import SpeechConfig
 
 
 def talker(seed: int, seconds: int = 6, late: int = 0) -> calibration.Subject:
@@ -39,7 +39,7 @@ def test_what_is_cut_is_early_sound(talkers):
 
 
 def test_the_correlation_finds_what_is_put_in(talkers):
-    found = calibration.run(talkers, calibration.estimator(Config(), None), spans=0)
+    found = calibration.run(talkers, calibration.estimator(SyncConfig(), SpeechConfig(), None), spans=0)
     assert (found.num_clips, len(found.trials), len(found.foreign)) == (6, 6 * 21, 6)
     rows = list(calibration.by_lead(found))
     assert [row["lead"] for row in rows] == list(calibration.LEADS)
@@ -56,7 +56,7 @@ def test_the_correlation_finds_what_is_put_in(talkers):
 def test_a_dataset_that_is_out_of_sync_is_seen(talkers):
     """The estimator follows what is put in, and yet its leads are not those of sound that is in sync."""
     late = [talker(seed, late=3) for seed in range(3)]
-    found = calibration.run(late, calibration.estimator(Config(), None), spans=0, leads=(-4, 0, 4))
+    found = calibration.run(late, calibration.estimator(SyncConfig(), SpeechConfig(), None), spans=0, leads=(-4, 0, 4))
     row = calibration.table(found, [])[0]
     assert (row["recall"], row["followed"]) == (0.0, 1.0)
     assert row["median_error"] == pytest.approx(3, abs=0.5)
@@ -97,16 +97,18 @@ def test_a_network_finds_what_is_put_in(talkers, monkeypatch):
     for subject in talkers[:2]:
         level = np.abs(subject.pcm.reshape(-1, SAMPLES_PER_FRAME).astype(np.float32)).mean(axis=1) / 2000
         subjects.append(replace(subject, seen=windows(level, 4)))
-    found = calibration.run(subjects, calibration.estimator(Config(), ears), spans=CONTEXT_FRAMES)
+    found = calibration.run(subjects, calibration.estimator(SyncConfig(), SpeechConfig(), ears), spans=CONTEXT_FRAMES)
     assert all(row["recall"] == 1 and abs(row["bias"]) < 0.3 for row in calibration.by_lead(found))
     monkeypatch.setattr(speech, "detect_speech", lambda pcm, config: np.zeros(len(pcm) // SAMPLES_PER_FRAME, bool))
-    mute = calibration.run(subjects, calibration.estimator(Config(), ears), spans=CONTEXT_FRAMES)
+    mute = calibration.run(subjects, calibration.estimator(SyncConfig(), SpeechConfig(), ears), spans=CONTEXT_FRAMES)
     assert (len(mute.trials), mute.num_unmeasured) == (0, 42)
 
 
 def test_clips_too_short_for_the_largest_lead_are_left_out(talkers):
     short = talker(9, seconds=2)
-    found = calibration.run([short, talkers[0]], calibration.estimator(Config(), None), spans=0, leads=(0, 10))
+    found = calibration.run(
+        [short, talkers[0]], calibration.estimator(SyncConfig(), SpeechConfig(), None), spans=0, leads=(0, 10)
+    )
     assert (found.num_clips, len(found.trials), found.foreign) == (1, 2, [])
 
 
