@@ -5,7 +5,7 @@ The index holds the sha256 of the tables and, as its last field, that of its own
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -190,9 +190,3 @@ def require_unaltered(root: Path) -> None:
     if wrong:
         what = "not the bytes that were written"
         raise DatasetError(f"{root / wrong[0]}: {what}; see `hs-data verify {root}`, restore the file or build again")
-
-
-def announce_tables(root: Path, hashes: Mapping[str, str]) -> None:
-    """Let an index that is there say which bytes are about to take the place of its tables."""
-    if (root / INDEX).is_file() and index_fault(root) is None:
-        write_index(root, replace(read_index(root), pending_tables=hashes))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from .clip_rows import ROW_GROUP_ROWS, RowLocations, write_clips
 from .counts import count_clips, count_videos
 from .errors import DatasetError
-from .index import CLIPS, TABLES, VIDEOS, DatasetIndex, ShardEntry, announce_tables, write_index
+from .index import CLIPS, INDEX, TABLES, VIDEOS, DatasetIndex, ShardEntry, index_fault, read_index, write_index
 from .schema import VIDEO_SCHEMA
 from .shards import describe_shard
 from .storage import atomic_path, sha256_file
@@ -67,9 +67,10 @@ def _replace(root: Path, index: DatasetIndex, writers: Mapping[str, Callable[[Pa
         for name, write in writers.items():
             write(files[name])
         hashes = {name: sha256_file(files[name]) for name in writers}
-        # A kill between two renames leaves tables that the index does not state. It says beforehand which bytes are to
-        # come, so that whoever goes on can tell them from bytes that somebody changed.
-        announce_tables(root, hashes)
+        if (root / INDEX).is_file() and index_fault(root) is None:
+            # A kill between two renames leaves tables that the index does not state. It says beforehand which bytes are
+            # to come, so that whoever goes on can tell them from bytes that somebody changed.
+            write_index(root, replace(read_index(root), pending_tables=hashes))
     stated = {name: hashes.get(name) or sha256_file(root / name) for name in TABLES}
     write_index(root, replace(index, tables=stated, pending_tables={}))
 

@@ -131,7 +131,7 @@ def _check_shard(root: Path, entry: ShardEntry, clips: Sequence[Clip]) -> Iterat
         yield Fault(where=name, what="is missing")
         return
     if path.stat().st_size != entry.bytes:
-        yield Fault(where=name, what=f"has {path.stat().st_size} bytes instead of {entry['bytes']}")
+        yield Fault(where=name, what=f"has {path.stat().st_size} bytes instead of {entry.bytes}")
     if sha256_file(path) != entry.sha256:
         held = ", ".join(clip.clip_id for clip in clips) or "no clip that is kept"
         yield Fault(where=name, what=f"has another sha256; it holds {held}")
@@ -139,7 +139,7 @@ def _check_shard(root: Path, entry: ShardEntry, clips: Sequence[Clip]) -> Iterat
     try:
         with closing(Shard(path)) as shard:
             if shard.num_rows != entry.rows:
-                yield Fault(where=name, what=f"has {shard.num_rows} rows instead of {entry['rows']}")
+                yield Fault(where=name, what=f"has {shard.num_rows} rows instead of {entry.rows}")
     except DatasetError as error:
         yield Fault(where=name, what=str(error))
 

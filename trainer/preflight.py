@@ -55,7 +55,7 @@ def check_shards(dataset: Dataset) -> None:
         path = dataset.shard_path(entry.path)
         found = path.stat().st_size if path.is_file() else None
         if found != entry.bytes:
-            what = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
+            what = "is missing" if found is None else f"has {found} bytes instead of {entry.bytes}"
             raise DatasetError(f"{path}: {what}; copy the dataset again, or run `hs-data verify`")
 
 

@@ -16,7 +16,7 @@ from hs_data.manifests import tables
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
-from hs_data.manifests.index import hash_tables, read_index, write_index
+from hs_data.manifests.index import DatasetIndex, hash_tables, read_index, write_index
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import read_json, sha256_file, write_json
 from hs_data.manifests.verify import verify
@@ -91,7 +91,7 @@ def test_two_parts_make_the_whole(small: ModuleType, dataset: Path, of_anna: Pat
     with pytest.raises(ConfigError, match="is a dataset already"):
         merge(out, [of_anna, of_bert])
     with pytest.raises(ConfigError, match="was merged from several"):
-        _check_output(out, tmp_path / "elsewhere")
+        _check_output(out, tmp_path / "elsewhere", None)
 
 
 def test_what_several_hold_is_kept_once(dataset: Path, of_anna: Path, tmp_path: Path):
@@ -218,7 +218,7 @@ def test_a_split_is_finished_when_it_was_killed_between_its_files(dataset: Path,
     words = ["select.val_share=0.0", "select.test_share=0.999"]
     write, calls = tables.write_index, iter("ab")
 
-    def die_at_the_second(root: Path, index: dict[str, Any]) -> None:
+    def die_at_the_second(root: Path, index: DatasetIndex) -> None:
         if next(calls) == "b":
             raise KeyboardInterrupt
         write(root, index)
