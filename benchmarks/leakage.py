@@ -174,7 +174,7 @@ def lead_table(clips: dict[str, Clip]) -> Iterator[str]:
             found = correlation.estimate(clip.opening("fifth"), clip.pcm, estimate.SyncConfig())
             spread = "" if found.spread_frames is None else f"{found.spread_frames:.1f}"
             seconds, confidence = len(clip.boxes) / 25, found.confidence
-            yield f"| {clip.name} | {seconds:.1f} | {found.lead_frames:+.2f} | {confidence:.2f} | {spread} |"
+            yield f"| {clip.name} | {seconds:.1f} | {found.audio_lead_frames:+.2f} | {confidence:.2f} | {spread} |"
 
 
 def duration_table(clips: list[Clip]) -> Iterator[str]:
@@ -185,13 +185,15 @@ def duration_table(clips: list[Clip]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     config = estimate.SyncConfig()
-    whole = {clip.name: correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips}
+    whole = {
+        clip.name: correlation.estimate(clip.opening("fifth"), clip.pcm, config).audio_lead_frames for clip in clips
+    }
     for seconds in (3, 4, 5, 6, 8, 10, 15):
         own, wrong = [], []
         for clip, start, sound in pieces(clips, seconds * 25):
             opening = clip.opening("fifth")[start : start + seconds * 25]
             found = [correlation.estimate(opening, pcm, config) for pcm in sound]
-            own.append((found[0].lead_frames - whole[clip.name], found[0].confidence))
+            own.append((found[0].audio_lead_frames - whole[clip.name], found[0].confidence))
             wrong += [other.confidence for other in found[1:]]
         error, sure = np.abs(np.array(own)[:, 0]), np.array(own)[:, 1]
         limit, good = np.percentile(wrong, 95), sure >= 0.3
@@ -206,14 +208,14 @@ def noise_table(clips: list[Clip]) -> Iterator[str]:
     """Leads with white noise laid over the sound, against those without."""
     yield "| speech over noise, dB | leads moved by at most 1 frame | median confidence |\n|---|---|---|"
     rng, config = np.random.default_rng(0), estimate.SyncConfig()
-    clean = [correlation.estimate(clip.opening("fifth"), clip.pcm, config).lead_frames for clip in clips]
+    clean = [correlation.estimate(clip.opening("fifth"), clip.pcm, config).audio_lead_frames for clip in clips]
     for level_db in (20, 10, 0):
         found = []
         for clip in clips:
             sound = clip.pcm + rng.normal(0, clip.pcm.std() * 10 ** (-level_db / 20), len(clip.pcm))
             noisy = np.clip(sound, -32768, 32767).astype(np.int16)
             found.append(correlation.estimate(clip.opening("fifth"), noisy, config))
-        moved = np.abs(np.array([f.lead_frames for f in found]) - clean)
+        moved = np.abs(np.array([f.audio_lead_frames for f in found]) - clean)
         yield f"| {level_db} | {np.mean(moved <= 1):.0%} | {np.median([f.confidence for f in found]):.2f} |"
 
 

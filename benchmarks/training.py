@@ -42,7 +42,7 @@ def follows(mouth: np.ndarray, pcm: np.ndarray) -> tuple[float, float]:
     """Return how well a mouth [T] goes with a sound at the best shift of 3 frames, and that shift, frames."""
     length = min(len(mouth), len(pcm) // 640)
     found = correlation.estimate(mouth[:length], pcm[: length * 640], SyncConfig(max_shift_frames=3))
-    return found.confidence, found.lead_frames
+    return found.confidence, found.audio_lead_frames
 
 
 def main() -> None:

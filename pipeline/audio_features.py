@@ -31,7 +31,7 @@ WHISPER_COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
-    """Which features are stored beside the latents."""
+    """Features that are stored beside the latents."""
 
     backend: Literal["logmel", "whisper"] = "logmel"
     """`logmel`: 80 mel bins at 100 Hz, no network; `whisper`: states of Whisper's encoder at 50 Hz."""
@@ -51,13 +51,13 @@ class AudioConfig:
 
 
 class AudioFeatures(Protocol):
-    """What an audio encoder must do."""
+    """Interface of an audio encoder."""
 
     name: str
-    """Of its column in a shard."""
+    """Name of its column in a shard."""
     column: Column
     contract: dict[str, Any]
-    """What a trainer must agree with."""
+    """Facts that a trainer must agree with."""
 
     def features(self, pcm: np.ndarray) -> np.ndarray:
         """Return the features [T, *column.shape] of a clip [640 * T] int16 at 16 kHz."""

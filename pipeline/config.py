@@ -44,7 +44,7 @@ CORRECTION = ("correct", "min_confidence", "dead_band_frames", "max_residual_ms"
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How the work is spread and when a run gives up."""
+    """Spread of the work, and the limit at which a run gives up."""
 
     unit_s: Annotated[float, Range(1, 1_000_000)] = 300.0
     """Footage of one unit of scoring at most, seconds: what is lost when a worker dies."""

@@ -20,7 +20,7 @@ MAX_SUPERSAMPLING = 4
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """How the crop follows the face."""
+    """Policy by which the crop follows the face."""
 
     policy: Literal["per_frame", "centre", "highsync", "eyes", "static", "whole"] = "highsync"
     """`per_frame`: the box of each frame, which leaks the mouth opening. The others fix the size over the clip and

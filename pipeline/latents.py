@@ -17,7 +17,7 @@ MOUTH_ROWS, MOUTH_COLUMNS = (224, 480), (40, 472)
 HIDDEN = 127.5
 """Grey level of a hidden pixel: LatentSync multiplies pixels in [-1, 1] by its mask, which leaves 0."""
 MASK = {"id": "highsync-64", "rows": [*MOUTH_ROWS], "columns": [*MOUTH_COLUMNS], "grey_level": HIDDEN}
-"""What stands in the contract of masked latents, so that another mask can come beside it."""
+"""Entry in the contract of masked latents, so that another mask can come beside it."""
 JPEG_BYTES = 60_000
 """Size of a 512 px face as JPEG, measured 20-49 kB at quality 90 and 40-81 kB at 95; for the size of shards only."""
 MAX_ABS = 30.0
@@ -25,12 +25,12 @@ MAX_ABS = 30.0
 CHECK_EVERY = 200
 """One clip of so many, chosen by its id, is decoded again for `psnr_db`."""
 BEST_DB = 100.0
-"""What a round trip without any error counts as: JSON knows no infinity."""
+"""Value of a round trip without any error: JSON knows no infinity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsConfig:
-    """Which codec turns crops into latents, and what is stored beside them."""
+    """Codec that turns crops into latents, and what is stored beside them."""
 
     backend: Literal["block_dct", "sd_vae", "taesd"] = "block_dct"
     """`sd_vae`: the VAE of Stable Diffusion 1.5 (sd-vae-ft-mse); `taesd`: its distilled copy, same latent space;
@@ -68,7 +68,7 @@ class LatentsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Posterior:
-    """What a codec makes of frames."""
+    """Latents of frames: mean and variance as a codec gives them."""
 
     mean: np.ndarray
     """[T, 4, 64, 64] float16, scaled."""
@@ -77,7 +77,7 @@ class Posterior:
 
 
 class Codec(Protocol):
-    """What a latent codec must do."""
+    """Interface of a latent codec."""
 
     contract: dict[str, Any]
 
@@ -99,7 +99,7 @@ class CropEncoder:
 
     @property
     def contract(self) -> dict[str, Any]:
-        """What a trainer must agree with."""
+        """Facts that a trainer must agree with."""
         return {**self._codec.contract, "mask": MASK if self.config.masked else None}
 
     def encode(self, crops: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ MIN_SHIFT = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """How much of the mouth opening the crop tells."""
+    """Share of the mouth opening that the crop tells."""
 
     score: float
     """Correlation of the opening with its prediction from the crop, on frames that the prediction has not seen; NaN
@@ -48,14 +48,14 @@ def leakage(crops: np.ndarray, landmarks: np.ndarray | None, boxes: np.ndarray, 
 
 
 def _features(crops: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """What a model can see of the rectangle: where it puts the eyes, and how large it is; [T, 4], fast part only.
+    """Return [T, 4] of what the rectangle shows a model: where the eyes lie in it, and how large it is; fast part only.
 
     The distance between the eyes is left out on purpose: a detector's landmarks scale with the whole face, so an
     open jaw moves them apart and even a still crop would seem to leak (docs/leakage.md).
     """
     size = (crops[:, 2:] - crops[:, :2]).astype(np.float64)
-    place = (eyes - crops[:, :2]) / size
-    return _fast_part(np.concatenate([place, np.log(size)], axis=1))
+    relative = (eyes - crops[:, :2]) / size
+    return _fast_part(np.concatenate([relative, np.log(size)], axis=1))
 
 
 def _fast_part(signal: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..manifests.settings import Range, check_ranges
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
-    """How cuts are found."""
+    """Limits by which cuts are found."""
 
     threshold: Annotated[float, Range(0.1, 255)] = 27.0
     """Content score (mean HSV change, 0-255) from which a frame starts a new shot; PySceneDetect's default."""
@@ -75,9 +75,9 @@ class CutDetector:
         return max((self.scores.get(frame, 0.0) for frame in range(start_frame + 1, end_frame)), default=0.0)
 
     def _add_change(self, cut: Cut) -> None:
-        for place, change in enumerate(self._pending):  # a flash may follow a cut that is pending too
+        for index, change in enumerate(self._pending):  # a flash may follow a cut that is pending too
             if self._returns_to_before(change.frame):
-                del self._pending[place:]
+                del self._pending[index:]
                 return
         self._pending.append(cut)
 

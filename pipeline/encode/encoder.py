@@ -176,7 +176,7 @@ class Encoder:
 
     def _watch_lips(self, item: EncodeItem) -> LipStream | None:
         """Return what takes the lips of a clip that is corrected, where a network is to measure it again."""
-        return None if self._syncnet is None or item.lead_frames is None else LipStream(self._syncnet)
+        return None if self._syncnet is None or item.audio_lead_frames is None else LipStream(self._syncnet)
 
     def _check_sound(
         self, items: Sequence[EncodeItem], path: Path, receipts: dict[str, Row], lips: Mapping[str, np.ndarray]
@@ -189,19 +189,19 @@ class Encoder:
             if "row_group" not in receipt or (self._config.sync.backend == "syncnet" and item.item_id not in lips):
                 continue
             pcm = shard.read(receipt["row_group"], "pcm").reshape(-1)
-            lead_frames = self._measure_again(item, pcm, lips.get(item.item_id))
-            residual_ms = None if lead_frames is None else round(lead_frames * 1000 / FRAME_RATE, 3)
+            audio_lead_frames = self._measure_again(item, pcm, lips.get(item.item_id))
+            residual_ms = None if audio_lead_frames is None else round(audio_lead_frames * 1000 / FRAME_RATE, 3)
             receipt["residual_lead_ms"] = residual_ms
-            if item.lead_frames is not None and (residual_ms is None or abs(residual_ms) > limit_ms):
+            if item.audio_lead_frames is not None and (residual_ms is None or abs(residual_ms) > limit_ms):
                 receipt |= {"outcome": "sync_fix_failed", "value": residual_ms, "threshold": limit_ms}
 
     def _measure_again(self, item: EncodeItem, pcm: np.ndarray, lips: np.ndarray | None) -> float | None:
         """Return the lead of stored samples [640 T], or None where a network finds too little speech in them."""
         if self._syncnet is None or lips is None:
-            return correlation.estimate(item.mouth_opening, pcm, self._config.sync).lead_frames
+            return correlation.estimate(item.mouth_opening, pcm, self._config.sync).audio_lead_frames
         voiced = speech.detect_speech(pcm, self._config.speech)
         found = distances.estimate(lips, self._syncnet.embed_sound(pcm), voiced, self._config.sync)
-        return None if found.speech_s == 0 else found.lead_frames
+        return None if found.speech_s == 0 else found.audio_lead_frames
 
 
 def _why(path: Path, before: FileFacts | None, error: MediaError) -> Row:

@@ -12,14 +12,14 @@ from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from ..media.source_file import FileFacts
 
 
-def shift_samples(lead_frames: float | None) -> int:
+def shift_samples(audio_lead_frames: float | None) -> int:
     """Return by how many samples the sound is delayed to correct a lead."""
-    return 0 if lead_frames is None else round(lead_frames * SAMPLES_PER_FRAME)
+    return 0 if audio_lead_frames is None else round(audio_lead_frames * SAMPLES_PER_FRAME)
 
 
-def encode_id(clip_id: str, lead_frames: float | None) -> str:
+def encode_id(clip_id: str, audio_lead_frames: float | None) -> str:
     """Return the identity of what is stored of a clip: another correction makes another sound."""
-    return f"{clip_id}{shift_samples(lead_frames):+d}"
+    return f"{clip_id}{shift_samples(audio_lead_frames):+d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class EncodeItem:
     """[T, 5, 2] float32."""
     mouth_opening: np.ndarray
     """[T] float32."""
-    lead_frames: float | None
+    audio_lead_frames: float | None
     """Audio lead to correct; None leaves the sound as it is."""
     video_id: str = ""
     """Content that the clip was found in."""
@@ -59,7 +59,7 @@ class EncodeItem:
     @property
     def item_id(self) -> str:
         """Identity of what is stored: the clip, and by how much its sound is moved."""
-        return encode_id(self.clip_id, self.lead_frames)
+        return encode_id(self.clip_id, self.audio_lead_frames)
 
     @property
     def end_frame(self) -> int:
@@ -69,7 +69,7 @@ class EncodeItem:
     @property
     def shift_samples(self) -> int:
         """By how much the sound is delayed."""
-        return shift_samples(self.lead_frames)
+        return shift_samples(self.audio_lead_frames)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,7 +127,7 @@ def _item(dataset: Dataset, clip: ExportClip, video: Video) -> EncodeItem:
         boxes=crops,
         landmarks=None,
         mouth_opening=np.zeros(len(crops), np.float32),
-        lead_frames=None,
+        audio_lead_frames=None,
     )
 
 

@@ -22,8 +22,8 @@ class AnnotatedFace:
 
     def at(self, frame: int) -> np.ndarray | None:
         """Return the box [4] in a frame, or None outside the annotated stretch."""
-        place = frame - self.start_frame
-        return self.boxes[place] if 0 <= place < len(self.boxes) else None
+        index = frame - self.start_frame
+        return self.boxes[index] if 0 <= index < len(self.boxes) else None
 
 
 class AnnotatedLinker:
@@ -56,19 +56,19 @@ class AnnotatedLinker:
 
     def _step(self, frame: int) -> None:
         seen: list[np.ndarray] = []
-        for place, face in enumerate(self._faces):
+        for index, face in enumerate(self._faces):
             box = face.at(frame)
             if box is None or (seen and iou(box[None], np.stack(seen)).max() > SAME_FACE_IOU):
-                self._growing.pop(place, None)
+                self._growing.pop(index, None)
             else:
                 seen.append(box)
-                self._extend(place, frame, box)
+                self._extend(index, frame, box)
 
-    def _extend(self, place: int, frame: int, box: np.ndarray) -> None:
-        if place not in self._growing:
-            self._growing[place] = Track(number=len(self.tracks), start_frame=frame)
-            self.tracks.append(self._growing[place])
-        track = self._growing[place]
+    def _extend(self, index: int, frame: int, box: np.ndarray) -> None:
+        if index not in self._growing:
+            self._growing[index] = Track(number=len(self.tracks), start_frame=frame)
+            self.tracks.append(self._growing[index])
+        track = self._growing[index]
         track.boxes.append(box)
         track.landmarks.append(None)
         track.detected.append(True)
@@ -76,7 +76,7 @@ class AnnotatedLinker:
 
 
 class NoDetector:
-    """What `faces.backend=annotated` loads: it finds nothing, as boxes come from the source."""
+    """Detector that `faces.backend=annotated` loads: it finds nothing, as boxes come from the source."""
 
     has_landmarks = False
 

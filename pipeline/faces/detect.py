@@ -17,7 +17,7 @@ OwnDetector = Literal["haar", "yunet", "retinaface", "annotated"]
 
 @dataclass(frozen=True, kw_only=True)
 class FacesConfig:
-    """Which detector looks, how often and how closely."""
+    """Detector, how often it looks and how closely."""
 
     backend: Annotated[OwnDetector, OrPlugin("hs_data.detectors")] = "haar"
     """`haar`: ships in OpenCV, frontal faces, no landmarks. `yunet`: a 232 KB network, boxes and five landmarks.

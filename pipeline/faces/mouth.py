@@ -11,9 +11,9 @@ PIXEL = 0.06
 TOP = 0.84
 """Upper edge of the patch below the eyes, units; a mouth is centred 1.03 below them (median of 17 talkers, YuNet)."""
 NOSE = 0.58
-"""How far the nose tip lies below the eyes, units (median of the same talkers)."""
+"""Distance of the nose tip below the eyes, units (median of the same talkers)."""
 HAAR_EYES, HAAR_UNIT = 0.39, 0.37
-"""How far the eyes lie below the top of a Haar box, and one unit, as shares of its height (median of 22 talkers)."""
+"""Distance of the eyes below the top of a Haar box, and one unit, as shares of its height (median of 22 talkers)."""
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
 BRIGHTNESS_SHARE = np.float32(0.3)

@@ -19,7 +19,7 @@ class QualityNetwork(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """How closely the picture is measured."""
+    """Measurements of the picture."""
 
     iqa: Literal["none", "clip_iqa"] = "none"
     """`clip_iqa`: CLIP rates one face a second as a good or bad photo (an extra; its weights are put there by hand)."""

@@ -13,7 +13,7 @@ from .detect import Detections
 
 @dataclass(frozen=True, kw_only=True)
 class TracksConfig:
-    """How detections become tracks, and tracks become clips."""
+    """Limits by which detections become tracks, and tracks become clips."""
 
     min_iou: Annotated[float, Range(0.01, 0.99)] = 0.3
     """Overlap from which two boxes are the same face."""
@@ -106,6 +106,8 @@ class Linker:
         return [window for window in windows if last or len(window) == self._stride]
 
     def _link_window(self, window: range, key: Detections, cuts: set[int]) -> None:
+        # Where every track and every face of the key frame has its partner, nobody came or went, and the frames between
+        # are interpolated. Otherwise each of them is looked at, so that a track begins or ends in exactly its frame.
         if not cuts.intersection(window) and self._all_seen_before(window) and self._all_paired(key):
             self._step(window[-1], key)
             return
@@ -137,6 +139,7 @@ class Linker:
 
     def _step(self, frame: int, found: Detections) -> None:
         pairs = self._pair(found)
+        # First the faces that go on, so that a track whose gap ends in this frame is not closed for it.
         for row, column in pairs:
             self._extend(self._active[row], frame, found, column)
         lost = [track for track in self._active if frame - track.end_frame >= self._config.max_gap_frames]
@@ -152,6 +155,7 @@ class Linker:
         points = None if found.landmarks is None else found.landmarks[column]
         first = track.end_frame
         steps = frame - first + 1
+        # The gap is filled on a straight line; `step - 1` boxes were added, so `boxes[-step]` is the last before it.
         for step in range(1, steps):
             part = np.float32(step / steps)
             track.boxes.append(track.boxes[-step] + part * (box - track.boxes[-step]))

@@ -1,4 +1,4 @@
-"""What a pass costs: CPU seconds by stage, for the report and the benchmark."""
+"""Costs of a pass: CPU seconds by stage, for the report and the benchmark."""
 
 import time
 from collections import defaultdict

@@ -19,7 +19,7 @@ from .slots import DecodeStats, Frame
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig(MediaLimits):
-    """How files are decoded, and what is too large or too long to be."""
+    """Settings of decoding, and limits of what is decoded."""
 
     backend: Literal["pyav", "decord"] = "pyav"
     """`decord` gives the same frames, or refuses a file (.ts, .mpg, AV1, 10 bit, odd heights) with `codec_missing`."""

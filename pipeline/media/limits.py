@@ -1,4 +1,4 @@
-"""What a recording can be: beyond these limits a file is refused with a reason before it costs memory or hours."""
+"""Limits of a recording: beyond them a file is refused with a reason before it costs memory or hours."""
 
 import stat
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MAX_SAMPLE_RATES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class MediaLimits:
-    """How large, how long and how still footage may be."""
+    """Limits of size, length and stillness of footage."""
 
     max_pixels: Annotated[int, Range(1, 1_000_000_000)] = 36_000_000
     """Pixels of the largest picture that is decoded; 8192x4320 passes. A worker holds 15 pictures, 3 bytes a pixel.

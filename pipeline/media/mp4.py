@@ -31,7 +31,7 @@ BIT_EXACT = {"fflags": "+bitexact"}
 TICK = Fraction(1, 90_000)
 """Both 1/25 s and 1001/30000 s are whole numbers of it."""
 Shown = tuple[Fraction, np.ndarray]
-"""When a picture is shown, seconds, and the picture, [H, W, 3] uint8 RGB."""
+"""Time at which a picture is shown, seconds, and the picture, [H, W, 3] uint8 RGB."""
 
 
 @dataclass(frozen=True, kw_only=True)

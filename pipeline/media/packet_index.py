@@ -1,4 +1,4 @@
-"""When the frames of a stream are shown, from its packets alone."""
+"""Times at which the frames of a stream are shown, from its packets alone."""
 
 from array import array
 from fractions import Fraction
@@ -70,6 +70,7 @@ class PacketIndex:
         """
         times = np.frombuffer(self._times, np.int64)
         keys = np.frombuffer(self._keys, np.int8).astype(bool)
+        # Clean: no later packet is shown earlier, so the smallest time from here to the end of the file is its own.
         earliest_later = np.minimum.accumulate(times[::-1])[::-1]
         clean = np.sort(times[keys & (earliest_later >= times)])
         bounds = np.concatenate(([times.min()], clean, [times.max()]))

@@ -112,11 +112,11 @@ class _Source:
 
     def is_stale(self, index: int, ticks: int) -> bool:
         """Say whether slot `index` should show a newer frame than the one of `ticks`, or an older one."""
-        place = bisect_left(self._due, self.middle(index))
-        if not place:
+        passed = bisect_left(self._due, self.middle(index))
+        if not passed:
             return False
-        due = self._due[place - 1]
-        del self._due[: place - 1]
+        due = self._due[passed - 1]
+        del self._due[: passed - 1]
         return due - ticks > self._half_frame or ticks - due > self._half_frame
 
     def _note(self, packet: Packet) -> None:

@@ -44,13 +44,13 @@ class Resampler:
     def add(self, position: int, samples: np.ndarray) -> None:
         """Put `samples` (float32 [n]) at source sample `position`, over what is there."""
         while len(samples):
-            place = position - (self._base - self._margin)
-            if place >= len(self._buffer):
+            index = position - (self._base - self._margin)
+            if index >= len(self._buffer):
                 self._flush()
                 continue
-            late = max(0, -place)
-            part = samples[late : len(self._buffer) - place]
-            self._buffer[place + late : place + late + len(part)] = part
+            late = max(0, -index)
+            part = samples[late : len(self._buffer) - index]
+            self._buffer[index + late : index + late + len(part)] = part
             taken = late + len(part)
             position, samples = position + taken, samples[taken:]
 
@@ -72,11 +72,13 @@ class Resampler:
         """Resample the middle of the buffer into `out` and move on by a block."""
         if self._buffer.any():
             lead, length = (count * self._up // self._down for count in (self._margin, self._block))
+            # The margins give the filter what it needs on both sides, and are cut off again: no block has an edge.
             block = resample_poly(self._buffer, self._up, self._down, window=self._taps)[lead : lead + length]
             start = self._base // self._down * self._up - self._first
             low, high = max(0, start), min(len(self._out), start + length)
             if low < high:
                 self._out[low:high] += block[low - start : high - start]
+        # The end of this block is the margin before the next one, and the margin after it is that block's beginning.
         self._buffer[: 2 * self._margin] = self._buffer[self._block :].copy()
         self._buffer[2 * self._margin :] = 0
         self._base += self._block

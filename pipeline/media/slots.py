@@ -13,7 +13,7 @@ class Frame:
     """One frame of the normal form."""
 
     index: int
-    """Place on the 25 fps grid, from the first video frame."""
+    """Position on the 25 fps grid, from the first video frame."""
     rgb: np.ndarray
     """[H, W, 3] uint8, C-contiguous, upright. Read-only by contract: two slots can share one array."""
     is_stale: bool = False
@@ -22,14 +22,14 @@ class Frame:
 
 @dataclass(kw_only=True)
 class DecodeStats:
-    """What one call of `decode.frames` met; filled while it runs."""
+    """Counts of one call of `decode.frames`; filled while it runs."""
 
     num_decoded: int = 0
     """Source frames that came out of the decoder, including those before the range that a seek had to pass."""
     num_errors: int = 0
     """Packets the decoder refused."""
     num_too_large: int = 0
-    """Of those, packets whose picture has more pixels than are decoded."""
+    """Packets, among those, whose picture has more pixels than are decoded."""
     num_damaged: int = 0
     """Source frames not used: the decoder had to invent parts of them, or they build on such a frame."""
     num_missing: int = 0

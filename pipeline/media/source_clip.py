@@ -86,5 +86,5 @@ def open_source(row: dict[str, Any], folder: Path, config: DecodeConfig) -> Sour
         raise DatasetError(f"{path}: no such file; give --input DIR, as for the build")
     if sha256_file(path) != row["video_id"]:
         raise DatasetError(f"{path}: not the file that was built from; give the same --input DIR, or build again")
-    place = {"start_frame": row["start_frame"], "num_frames": row["num_frames"]}
-    return SourceClip(path=path, video=probe(path, limits=config), **place, config=config)
+    span = {"start_frame": row["start_frame"], "num_frames": row["num_frames"]}
+    return SourceClip(path=path, video=probe(path, limits=config), **span, config=config)

@@ -1,4 +1,4 @@
-"""Is the file that is opened now still the one that was probed? By size, time of change and inode, else by its hash."""
+"""Compare a file with the one that was probed: by size, time of change and inode, else by its hash."""
 
 from dataclasses import astuple, dataclass
 from functools import lru_cache
@@ -11,7 +11,7 @@ from . import image_folder
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What tells a file from one that took its place, without reading it."""
+    """Facts that tell a file from one that was put in its place, without reading it."""
 
     size_bytes: int
     changed_ns: int

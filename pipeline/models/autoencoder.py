@@ -24,7 +24,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class _Autoencoder:
-    """What both networks share: pixels in [-1, 1] in, one copy to the CPU per call out."""
+    """Base of both networks: pixels in [-1, 1] in, one copy to the CPU per call out."""
 
     def __init__(self, contract: dict[str, Any], *, device: torch.device, dtype: torch.dtype, batch: int) -> None:
         self._device, self._dtype, self._batch = device, dtype, batch
@@ -66,7 +66,7 @@ class KlCodec(_Autoencoder):
     """
 
     SCALING = 0.18215
-    """Of stabilityai/sd-vae-ft-mse and every Stable Diffusion 1.x: brings latents to about unit variance."""
+    """Factor of stabilityai/sd-vae-ft-mse and every Stable Diffusion 1.x: brings latents to about unit variance."""
 
     def __init__(self, weights: Path, *, device: torch.device, dtype: torch.dtype, batch: int) -> None:
         tensors = modern_names(load_weights(weights))

@@ -14,7 +14,7 @@ from ...manifests.errors import ModelError
 
 
 class ClipIqa:
-    """How much more a picture is like "Good photo." than like "Bad photo.", as CLIP sees it.
+    """Rating of a picture: its likeness to "Good photo." against that to "Bad photo.", as CLIP sees it.
 
     Always float32: the answer is a softmax over 100 times a cosine, of which bfloat16 leaves two digits.
 

@@ -1,4 +1,4 @@
-"""Where networks run and in which numbers: decided once by the driver, then part of the settings."""
+"""Device and number format of networks: decided once by the driver, then part of the settings."""
 
 from dataclasses import replace
 

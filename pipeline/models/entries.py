@@ -15,7 +15,7 @@ class ModelFile:
     sha256: str | None
     """None: nobody published it; what comes first is recorded in `models.lock.json`."""
     sha256_begins: str = ""
-    """What is known of a hash that is not known in full."""
+    """First digits of a hash that is not known in full."""
     size_bytes: int | None
     licence: str
     commercial: bool
@@ -24,7 +24,7 @@ class ModelFile:
     url: str | None
     """`https://…`, or `hf://OWNER/REPOSITORY@REVISION/FILE` for a file of the Hugging Face Hub; None: by hand only."""
     framework: Literal["torch", "opencv"]
-    """What computes it: `models.precision` changes the results of torch's only."""
+    """Library that computes it: `models.precision` changes the results of torch's only."""
     own: bool = False
     """Whether `models.toml` put it in the place of ours."""
 

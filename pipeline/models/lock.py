@@ -11,18 +11,18 @@ from ...manifests.storage import write_json
 
 FILE = "models.lock.json"
 GUARD_S = 60.0
-"""How long to wait for another process that writes the file, which takes milliseconds."""
+"""Longest wait for another process that writes the file, which takes milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was found of a file."""
+    """Facts of a file as it came."""
 
     filename: str
     sha256: str
     size_bytes: int
     source: str
-    """Where it was downloaded from, or that it was there."""
+    """Address that it was downloaded from, or a note that it was there."""
 
 
 def read_lock(folder: Path) -> dict[str, Record]:

@@ -1,4 +1,4 @@
-"""Which model files a build needs, and where they lie on this machine. Nothing is downloaded here."""
+"""Model files that a build needs, and their paths on this machine. Nothing is downloaded here."""
 
 import hashlib
 import logging
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsConfig:
-    """Where weights lie, under what licence, and what computes them."""
+    """Folder of the weights, licences that are allowed, and the device and numbers that networks compute in."""
 
     dir: str = ""
     """Folder of weight files; empty: `$HS_DATA_MODELS`, or `~/.cache/hs-data/models`."""
     licence: Literal["any", "commercial"] = "any"
     """`commercial`: weights whose licence does not allow commercial use are refused before any work."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run; `auto`: on CUDA where there is one."""
+    """Device of the networks; `auto`: on CUDA where there is one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Numbers that networks compute in; `auto`: bfloat16 on CUDA, float32 on a CPU. Other numbers, other scores."""
 
@@ -180,8 +180,8 @@ def how_to_get(names: Sequence[str], config: ModelsConfig) -> str:
     missing = [get(name, config) for name in dict.fromkeys(names)]
     by_hand = [f"put {entry.filename} there" for entry in missing if entry.url is None]
     fetched = " ".join(entry.name for entry in missing if entry.url is not None)
-    place = f" --set {shlex.quote(f'models.dir={config.dir}')}" if config.dir else ""
-    ways = [*([f"run  hs-data models fetch {fetched}{place}"] if fetched else []), *by_hand]
+    where = f" --set {shlex.quote(f'models.dir={config.dir}')}" if config.dir else ""
+    ways = [*([f"run  hs-data models fetch {fetched}{where}"] if fetched else []), *by_hand]
     others = [
         f" ({entry.filename} there has another sha256)" for entry in missing if (folder / entry.filename).is_file()
     ]

@@ -20,7 +20,7 @@ ANCHORS_PX = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
 """Sides of the prior boxes in each cell, by the size of the cell, px."""
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-"""Of red, green and blue in ImageNet, 0-255, as `albumentations.Normalize` has them."""
+"""Mean and deviation of red, green and blue in ImageNet, 0-255, as `albumentations.Normalize` has them."""
 
 
 class RetinaFaceDetector:
@@ -77,14 +77,16 @@ class RetinaFaceDetector:
 
     def _find(self, batch: torch.Tensor, priors: torch.Tensor) -> np.ndarray:
         """Return the candidates [K, 16]: number of the picture, score, box, landmarks; px of the square."""
+        # The network gives offsets from each prior, scaled by the variances, and `decode` turns them into px. Only what
+        # is above the limit is decoded, and everything comes back in one copy.
         boxes, classes, points = (output.float() for output in self._network(batch))
         scores = classes.softmax(dim=-1)[..., 1]  # [B, priors]
-        number, place = torch.nonzero(scores > self._min_score, as_tuple=True)
-        chosen = number, place
+        number, prior = torch.nonzero(scores > self._min_score, as_tuple=True)
+        chosen = number, prior
         parts = [
             torch.stack([number.float(), scores[chosen]], dim=1),
-            decode(boxes[chosen], priors[place], VARIANCES),
-            decode_landm(points[chosen], priors[place], VARIANCES),
+            decode(boxes[chosen], priors[prior], VARIANCES),
+            decode_landm(points[chosen], priors[prior], VARIANCES),
         ]
         return torch.cat(parts, dim=1).cpu().numpy()
 
@@ -108,7 +110,7 @@ def prior_boxes(side: int) -> np.ndarray:
 
 
 def _pick(rows: np.ndarray) -> Detections:
-    """Keep the best of candidates [K, 16] that overlap, best first; equal ones by their place."""
+    """Keep the best of candidates [K, 16] that overlap, best first; equal ones by their position."""
     rows = rows[np.lexsort((rows[:, 3], rows[:, 2], -rows[:, 1]))]
     rows = rows[nms(torch.from_numpy(rows[:, 2:6]), torch.from_numpy(rows[:, 1]), NMS_IOU).numpy()]
     return Detections(boxes=rows[:, 2:6], scores=rows[:, 1], landmarks=rows[:, 6:].reshape(-1, 5, 2))

@@ -18,7 +18,7 @@ from ..audio_features import NUM_MELS, spectrogram
 from .weights import load_weights
 
 WINDOW_STEPS = 3000
-"""What the network takes at once: 30 s of mel at 100 Hz."""
+"""Length of the network's input: 30 s of mel at 100 Hz."""
 HOP_STEPS = 2000
 """A window begins every 20 s, so that two share 10 s."""
 HEAD_WIDTH = 64

@@ -269,8 +269,8 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
 
 def lead_to_correct(row: Mapping[str, Any], config: Config) -> float | None:
     """Return the lead that the stored sound is corrected by, or None where it stays as it is."""
-    lead_frames, sync = row["audio_lead_frames"], config.sync
-    if not sync.correct or row["clip_class"] != "speech" or lead_frames is None:
+    audio_lead_frames, sync = row["audio_lead_frames"], config.sync
+    if not sync.correct or row["clip_class"] != "speech" or audio_lead_frames is None:
         return None
     sure = row["sync_confidence"] >= sync.min_confidence
-    return lead_frames if sure and abs(lead_frames) > sync.dead_band_frames else None
+    return audio_lead_frames if sure and abs(audio_lead_frames) > sync.dead_band_frames else None

@@ -56,10 +56,10 @@ def shots_between(start: int, end: int, cuts: Sequence[int], *, start_kind: str,
         Shot(
             start_frame=left,
             end_frame=right,
-            start_kind=start_kind if place == 0 else "cut",
-            end_kind=end_kind if place == last else "cut",
+            start_kind=start_kind if index == 0 else "cut",
+            end_kind=end_kind if index == last else "cut",
         )
-        for place, (left, right) in enumerate(itertools.pairwise(edges))
+        for index, (left, right) in enumerate(itertools.pairwise(edges))
     ]
 
 

@@ -144,8 +144,8 @@ def measure_sync(found: SyncEstimate) -> Row:
     if found.speech_s == 0:
         return row
     return row | {
-        "audio_lead_frames": found.lead_frames,
-        "audio_lead_ms": found.lead_frames * 1000 / FRAME_RATE,
+        "audio_lead_frames": found.audio_lead_frames,
+        "audio_lead_ms": found.audio_lead_frames * 1000 / FRAME_RATE,
         "sync_confidence": found.confidence,
     }
 

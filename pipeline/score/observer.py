@@ -22,7 +22,7 @@ THUMBNAIL_EVERY_FRAMES = 25
 
 @dataclass
 class TrackObservations:
-    """What was seen of one track, frame by frame."""
+    """Observations of one track, frame by frame."""
 
     patches: list[np.ndarray] = field(default_factory=list)
     """The mouth, one small picture a frame."""
@@ -63,7 +63,7 @@ class VideoObserver:
         self._annotated = annotated
         self._reach_back = tracks.max_gap_frames + 1 + (lip_crops.REACH if lips else 0)
         self.lips = lips
-        """What a sync network sees of each track, where there is one."""
+        """Reader of the lips of each track for a sync network, where there is one."""
         self.tracks: list[Track] = []
         """All tracks, the short ones too."""
         self.evidence: dict[int, TrackObservations] = {}
@@ -134,21 +134,21 @@ class VideoObserver:
         """Look at a track's face in the frames that it has just grown by."""
         seen = self.evidence.setdefault(track.number, TrackObservations())
         for frame in new:
-            place = frame - track.start_frame
-            rgb, box = self._frames[frame], track.boxes[place]
+            index = frame - track.start_frame
+            rgb, box = self._frames[frame], track.boxes[index]
             with self._costs.stage("mouth"):
-                seen.patches.append(mouth.measure(rgb, box, track.landmarks[place]))
+                seen.patches.append(mouth.measure(rgb, box, track.landmarks[index]))
             with self._costs.stage("quality"):
-                self._look(seen, frame, place, rgb, box)
-            if self._iqa is not None and place % THUMBNAIL_EVERY_FRAMES == 0:
+                self._look(seen, frame, index, rgb, box)
+            if self._iqa is not None and index % THUMBNAIL_EVERY_FRAMES == 0:
                 self._rate(self._iqa, seen, frame, rgb, box)
 
-    def _look(self, seen: TrackObservations, frame: int, place: int, rgb: np.ndarray, box: np.ndarray) -> None:
-        if place % self._faces.stride == 0:
+    def _look(self, seen: TrackObservations, frame: int, index: int, rgb: np.ndarray, box: np.ndarray) -> None:
+        if index % self._faces.stride == 0:
             found = quality.look(rgb, box)
             if found is not None:
                 seen.looks[frame] = found
-        if place % THUMBNAIL_EVERY_FRAMES == 0:
+        if index % THUMBNAIL_EVERY_FRAMES == 0:
             picture = quality.thumbnail(rgb, box)
             if picture is not None:
                 seen.thumbnails[frame] = picture

@@ -41,23 +41,23 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class LeadTrial:
     """One lead put into one clip."""
 
     lead: int
-    """What was put in, frames; positive: the sound was made early."""
+    """Lead that was put in, frames; positive: the sound was made early."""
     found: float
-    """What was found of it."""
+    """Lead that the estimator found, frames."""
     moved: float
-    """How much further that is from what is found where nothing is put in."""
+    """Lead found here less the lead found in the untouched clip, frames: right when it equals `lead`."""
     confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """All that was tried."""
+    """Trials of all clips."""
 
-    trials: list[Trial]
+    trials: list[LeadTrial]
     foreign: list[float]
     """Confidence of each clip with the sound of a clip of another video."""
     num_clips: int
@@ -86,8 +86,8 @@ def watch_lips(clip: SourceClip, boxes: np.ndarray, network: SyncNetwork) -> np.
         network: the sync network.
     """
     stream = LipStream(network)
-    for place, frame in enumerate(clip.frames()):
-        stream.add(lip_crops.crop(frame.rgb, *lip_crops.place(boxes, place)))
+    for index, frame in enumerate(clip.frames()):
+        stream.add(lip_crops.crop(frame.rgb, *lip_crops.place(boxes, index)))
     return stream.finish()
 
 
@@ -99,7 +99,7 @@ def cut(subject: Subject, lead: int, *, spans: int) -> tuple[np.ndarray, np.ndar
     Args:
         subject: the clip.
         lead: frames; positive: what is heard at a frame belongs to the frame that is seen `lead` later.
-        spans: frames that an entry of `seen` spans beyond its own.
+        spans: frames after its own that an entry of `seen` looks at (`EXTRA_FRAMES`).
     """
     first, last = max(0, -lead), subject.num_frames - max(0, lead)
     heard = subject.pcm[(first + lead) * SAMPLES_PER_FRAME : (last + lead) * SAMPLES_PER_FRAME]
@@ -118,16 +118,16 @@ def run(subjects: Sequence[Subject], estimate: Estimate, *, spans: int, leads: S
     reach = max(abs(lead) for lead in leads)
     long = [subject for subject in subjects if subject.num_frames - reach >= MIN_FRAMES]
     trials, foreign, num_unmeasured = [], [], 0
-    for place, subject in enumerate(counted(long, "clips tried")):
+    for index, subject in enumerate(counted(long, "clips tried")):
         own = estimate(*cut(subject, 0, spans=spans))
         for lead in leads:
             found = estimate(*cut(subject, lead, spans=spans))
             if found.speech_s == 0 or own.speech_s == 0:
                 num_unmeasured += 1
                 continue
-            moved = found.lead_frames - own.lead_frames
-            trials.append(Trial(lead=lead, found=found.lead_frames, moved=moved, confidence=found.confidence))
-        other = next((o for o in [*long[place + 1 :], *long[:place]] if o.video_id != subject.video_id), None)
+            moved = found.audio_lead_frames - own.audio_lead_frames
+            trials.append(LeadTrial(lead=lead, found=found.audio_lead_frames, moved=moved, confidence=found.confidence))
+        other = next((o for o in [*long[index + 1 :], *long[:index]] if o.video_id != subject.video_id), None)
         if other is not None:
             foreign.append(_swapped(subject, other, estimate, spans))
     return Trials(trials=trials, foreign=foreign, num_clips=len(long), num_unmeasured=num_unmeasured)
@@ -192,4 +192,4 @@ def by_lead(found: Trials) -> Iterator[Row]:
 
 
 EXTRA_FRAMES = {"correlation": 0, "syncnet": CONTEXT_FRAMES}
-"""Frames that what an estimator sees spans beyond its own."""
+"""Frames after its own that an entry of the estimator's input looks at: a network sees five at once."""

@@ -15,7 +15,7 @@ WINDOW_SAMPLES = 400
 SPEECH_HZ = (300, 3400)
 """The telephone band: where onsets of voiced sounds are looked for."""
 HISS_HZ = (2500, 7000)
-"""Where s, sh, t, k and breath are strong; a closed mouth, humming or silent, makes none."""
+"""Band in which s, sh, t, k and breath are strong; a closed mouth, humming or silent, makes none."""
 LEVEL, LEAST_LEVEL = 0.07, 0.001
 """Sound is brought to this RMS, full scale 1 (-23 dB, as in broadcasts), but none is taken to be below -60 dB."""
 QUIET = 4e-3
@@ -26,7 +26,7 @@ SMOOTHING = 2.0
 LEAST_CORRELATION = 1e-3
 """Windows below are rounding noise: nothing is heard or nothing moves."""
 DELAYS = (0.0, 0.5)
-"""Where the two correlations peak in clips that are in sync, frames; GRID, whose sync is known, comes out at 0."""
+"""Leads, frames, at which the two correlations peak in clips that are in sync; GRID, known to be so, comes out at 0."""
 
 
 def estimate(opening: np.ndarray, pcm: np.ndarray, config: SyncConfig) -> SyncEstimate:
@@ -44,12 +44,12 @@ def estimate(opening: np.ndarray, pcm: np.ndarray, config: SyncConfig) -> SyncEs
     reach = config.max_shift_frames * STEPS
     if len(opening) < MIN_FRAMES or np.ptp(opening) < 1e-6 or not pcm.any():
         empty = np.zeros(0, np.float32)
-        return SyncEstimate(lead_frames=0.0, confidence=0.0, curve=empty, spread_frames=None, trust="low")
+        return SyncEstimate(audio_lead_frames=0.0, confidence=0.0, curve=empty, spread_frames=None, trust="low")
     seen, heard = _seen(opening.astype(np.float64)), _heard(pcm)
     whole = _correlate(seen, heard, reach)
     curve = _curve(seen, heard, reach, config)
     return SyncEstimate(
-        lead_frames=_peak(whole) if whole.max() > 0 else 0.0,
+        audio_lead_frames=_peak(whole) if whole.max() > 0 else 0.0,
         confidence=float(max(whole.max(), 0.0)),
         curve=curve,
         spread_frames=spread(curve),
@@ -58,7 +58,7 @@ def estimate(opening: np.ndarray, pcm: np.ndarray, config: SyncConfig) -> SyncEs
 
 
 def _seen(opening: np.ndarray) -> np.ndarray:
-    """What the mouth does at 100 steps a second: how far it is open, and how fast that changes; [2, 4 T]."""
+    """Return the mouth at 100 steps a second: how far it is open, and how fast that changes; [2, 4 T]."""
     times = (np.arange(STEPS * len(opening)) + 0.5) / STEPS - 0.5
     fine = CubicSpline(np.arange(len(opening)), opening)(np.clip(times, 0, len(opening) - 1))
     speed = np.abs(np.gradient(gaussian_filter1d(fine, SMOOTHING)))
@@ -66,7 +66,7 @@ def _seen(opening: np.ndarray) -> np.ndarray:
 
 
 def _heard(pcm: np.ndarray) -> np.ndarray:
-    """What the sound does at the same steps: log power of the hiss, and growth of the voice's spectrum; [2, 4 T]."""
+    """Return the sound at the same steps: log power of the hiss, and growth of the voice's spectrum; [2, 4 T]."""
     power, hertz = _spectrum(pcm)
     hiss = np.log(power[:, _between(hertz, HISS_HZ)].sum(axis=1) + QUIET)
     voice = np.log(power[:, _between(hertz, SPEECH_HZ)] + QUIET)
@@ -115,11 +115,12 @@ def _correlation_at(seen: np.ndarray, heard: np.ndarray, lead: int) -> float:
 def _peak(correlation: np.ndarray) -> float:
     """Place of the maximum in frames, between the steps by a parabola through its neighbours."""
     top = int(correlation.argmax())
-    place = float(top)
+    peak = float(top)
+    # The vertex of a parabola through the top and its neighbours: a step is 10 ms, and leads are wanted finer.
     if 0 < top < len(correlation) - 1:
         left, middle, right = correlation[top - 1 : top + 2]
-        place += 0.5 * (left - right) / (left - 2 * middle + right)
-    return (place - len(correlation) // 2) / STEPS
+        peak += 0.5 * (left - right) / (left - 2 * middle + right)
+    return (peak - len(correlation) // 2) / STEPS
 
 
 def _curve(seen: np.ndarray, heard: np.ndarray, reach: int, config: SyncConfig) -> np.ndarray:

@@ -6,7 +6,7 @@ from ...manifests.records import FRAME_RATE
 from .estimate import MIN_FRAMES, SyncConfig, SyncEstimate, spread
 
 LSE_SHIFT_FRAMES = 15
-"""How far SyncNet's own pipeline looks either way (`PipelineConfig.vshift` of syncnet-python)."""
+"""Range that SyncNet's own pipeline searches to either side (`PipelineConfig.vshift` of syncnet-python)."""
 MIDDLE = 2
 """The frame that a window of five is centred on."""
 MIN_SPEECH_WINDOWS = 15
@@ -44,6 +44,7 @@ def lse(lips: np.ndarray, sound: np.ndarray, max_shift: int = LSE_SHIFT_FRAMES) 
     """
     seen = lips[: len(sound)]
     apart = distances(seen, sound, max_shift)
+    # Upstream pads the sound with zero vectors, so what meets no sound is as far away as it is long.
     apart = np.where(np.isnan(apart), np.linalg.norm(seen, axis=1)[:, None], apart)
     mean = apart.mean(axis=0)
     least = float(mean.min())
@@ -67,7 +68,7 @@ def estimate(lips: np.ndarray, sound: np.ndarray, voiced: np.ndarray, config: Sy
     spoken = voiced[MIDDLE : MIDDLE + len(sound)]
     if len(voiced) < MIN_FRAMES or spoken.sum() < MIN_SPEECH_WINDOWS:
         return SyncEstimate(
-            lead_frames=0.0,
+            audio_lead_frames=0.0,
             confidence=0.0,
             curve=np.zeros(0, np.float32),
             spread_frames=None,
@@ -79,7 +80,7 @@ def estimate(lips: np.ndarray, sound: np.ndarray, voiced: np.ndarray, config: Sy
     apart = distances(lips[: len(sound)], sound, config.max_shift_frames)
     whole, curve = _by_lead(apart[spoken]), _curve(apart, spoken, len(voiced), config)
     return SyncEstimate(
-        lead_frames=float(np.median(curve)) if len(curve) else _valley(whole),
+        audio_lead_frames=float(np.median(curve)) if len(curve) else _valley(whole),
         confidence=float(np.nanmedian(whole) - np.nanmin(whole)),
         curve=curve,
         spread_frames=spread(curve),
@@ -91,7 +92,7 @@ def estimate(lips: np.ndarray, sound: np.ndarray, voiced: np.ndarray, config: Sy
 
 
 def _by_lead(apart: np.ndarray) -> np.ndarray:
-    """Mean distance [L] for each lead; NaN where less than half of the frames meet any sound."""
+    """Return the mean distance [L] for each lead; NaN where less than half of the frames meet any sound."""
     met = ~np.isnan(apart)
     num_met = met.sum(axis=0)
     mean = np.where(met, apart, 0).sum(axis=0) / np.maximum(num_met, 1)
@@ -99,18 +100,20 @@ def _by_lead(apart: np.ndarray) -> np.ndarray:
 
 
 def _valley(mean: np.ndarray) -> float:
-    """Place of the minimum of mean distances [L] in frames, between the leads by a parabola through its neighbours."""
+    """Return the lead, frames, with the smallest of mean distances [L], to a fraction of a frame."""
     low = int(np.nanargmin(mean))
-    place = float(low)
+    # A parabola through the minimum and its neighbours has its vertex at this fraction between them; where they do not
+    # curve upwards (an edge, a flat valley) the whole frame is all that is known.
+    minimum = float(low)
     if 0 < low < len(mean) - 1 and np.isfinite(mean[low - 1 : low + 2]).all():
         left, middle, right = mean[low - 1 : low + 2]
         if left + right > 2 * middle:
-            place += 0.5 * (left - right) / (left - 2 * middle + right)
-    return place - len(mean) // 2
+            minimum += 0.5 * (left - right) / (left - 2 * middle + right)
+    return minimum - len(mean) // 2
 
 
 def _curve(apart: np.ndarray, spoken: np.ndarray, num_frames: int, config: SyncConfig) -> np.ndarray:
-    """Lead in each window along the clip that holds speech enough, [N] float32."""
+    """Return the lead in each window along the clip that holds speech enough, [N] float32."""
     length, step = (round(seconds * FRAME_RATE) for seconds in (config.window_s, config.step_s))
     starts = range(0, num_frames - length + 1, max(step, 1))
     if len(starts) < 2:

@@ -14,7 +14,7 @@ MIN_FRAMES = 2 * FRAME_RATE
 
 @dataclass(frozen=True, kw_only=True)
 class SyncConfig:
-    """How the audio offset is measured and what is done about it."""
+    """Measurement of the audio lead, and its correction."""
 
     backend: Literal["correlation", "syncnet"] = "correlation"
     """`correlation`: mouth opening against sound, no weights, low trust; `syncnet`: SyncNet v2, high trust."""
@@ -47,10 +47,10 @@ class SyncConfig:
 class SyncEstimate:
     """The offset of a clip, frames of 40 ms. Positive: the sound is early, and delaying it mends it."""
 
-    lead_frames: float
+    audio_lead_frames: float
     """Over the whole clip; 0 with confidence 0 where there is nothing to measure (silence, a still mouth, < 2 s)."""
     confidence: float
-    """How far that lead stands out. Correlation: of mouth and sound at it, 0-1. SyncNet: its own scale, about 0-12."""
+    """Distinctness of that lead. Correlation: of mouth and sound at it, 0-1. SyncNet: its own scale, about 0-12."""
     curve: np.ndarray
     """[N] float32 lead of each window along the clip; empty for clips shorter than a window and a step."""
     spread_frames: float | None

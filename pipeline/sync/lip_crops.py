@@ -8,11 +8,11 @@ import numpy as np
 SIDE = 224
 """Width and height of a crop, px."""
 MARGIN = 0.4
-"""What is added at both sides, and twice below, in halves of the face (`crop_scale` of syncnet-python)."""
+"""Margin that is added at both sides, and twice below, in halves of the face (`crop_scale` of syncnet-python)."""
 REACH = 6
 """Frames before and after whose boxes decide too: upstream's median over 13."""
 GREY = 110
-"""What lies outside the picture."""
+"""Grey level outside the picture."""
 
 
 def place(boxes: Sequence[np.ndarray] | np.ndarray, frame: int) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ SILENCE_DB = -100.0
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechConfig:
-    """How speech is told from the rest."""
+    """Limits by which speech is told from the rest."""
 
     aggressiveness: Annotated[int, Range(0, 3)] = 2
     """WebRTC's mode, 0 (takes much for speech) to 3 (takes little)."""

@@ -65,7 +65,7 @@ def _item(video: Video, start: int, end: int, path: str = "v.mp4", lead: float |
         boxes=np.tile(np.array([20, 20, 44, 44], np.float32), (num_frames, 1)),
         landmarks=None,
         mouth_opening=np.zeros(num_frames, np.float32),
-        lead_frames=lead,
+        audio_lead_frames=lead,
     )
 
 

@@ -114,7 +114,7 @@ def _item(root: Path, clip_id: str) -> EncodeItem:
         boxes=boxes,
         landmarks=None,
         mouth_opening=np.zeros(end - start, np.float32),
-        lead_frames=3.0 if clip_id == C else None,
+        audio_lead_frames=3.0 if clip_id == C else None,
     )
 
 

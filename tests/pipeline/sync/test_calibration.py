@@ -67,7 +67,7 @@ def test_an_estimator_that_knows_nothing_is_seen(talkers):
     random = np.random.default_rng(0)
 
     def guess(seen: np.ndarray, pcm: np.ndarray) -> SyncEstimate:
-        found = {"lead_frames": float(random.uniform(-15, 15)), "confidence": float(random.random())}
+        found = {"audio_lead_frames": float(random.uniform(-15, 15)), "confidence": float(random.random())}
         return SyncEstimate(**found, curve=np.zeros(0, np.float32), spread_frames=None, trust="high")
 
     row = calibration.table(calibration.run(talkers, guess, spans=0), [])[0]

@@ -20,9 +20,9 @@ def talk(seconds=10, seed=0):
     return opening.astype(np.float32), pcm.astype(np.int16)
 
 
-def shift(pcm, lead_frames):
+def shift(pcm, audio_lead_frames):
     """Correct a lead: delay the sound by lead / 25 s, to the sample, keeping the length; gaps are filled with zeros."""
-    samples = int(np.clip(round(lead_frames * RATE / FPS), -len(pcm), len(pcm)))
+    samples = int(np.clip(round(audio_lead_frames * RATE / FPS), -len(pcm), len(pcm)))
     shifted = np.zeros_like(pcm)
     if samples >= 0:
         shifted[samples:] = pcm[: len(pcm) - samples]
@@ -36,31 +36,31 @@ def test_positive_is_early_sound(lead):
     opening, pcm = talk()
     early = np.roll(pcm, -lead * 640)  # sample s now holds what belonged `lead` frames later
     found = estimate(opening, early, SyncConfig())
-    assert found.lead_frames == pytest.approx(lead, abs=1)
+    assert found.audio_lead_frames == pytest.approx(lead, abs=1)
     assert found.trust == "low"
 
 
 def test_parts_of_a_frame_are_told_apart():
     opening, pcm = talk(20)
-    leads = [estimate(opening, np.roll(pcm, -step * 160), SyncConfig()).lead_frames for step in range(5)]
+    leads = [estimate(opening, np.roll(pcm, -step * 160), SyncConfig()).audio_lead_frames for step in range(5)]
     np.testing.assert_allclose(np.diff(leads), 0.25, atol=0.05)
 
 
 @pytest.mark.parametrize("lead", [-6.0, -2.5, 3.0, 7.25])
 def test_shift_mends_what_was_measured(lead):
     opening, pcm = talk(20)
-    zero = estimate(opening, pcm, SyncConfig()).lead_frames
+    zero = estimate(opening, pcm, SyncConfig()).audio_lead_frames
     spoilt = shift(pcm, -lead)  # cutting the front makes the sound early
     found = estimate(opening, spoilt, SyncConfig())
-    assert found.lead_frames - zero == pytest.approx(lead, abs=0.3)
-    mended = estimate(opening, shift(spoilt, found.lead_frames - zero), SyncConfig())
-    assert mended.lead_frames - zero == pytest.approx(0, abs=0.1)
+    assert found.audio_lead_frames - zero == pytest.approx(lead, abs=0.3)
+    mended = estimate(opening, shift(spoilt, found.audio_lead_frames - zero), SyncConfig())
+    assert mended.audio_lead_frames - zero == pytest.approx(0, abs=0.1)
 
 
 def test_loudness_does_not_matter():
     opening, pcm = talk()
     loud, faint = (estimate(opening, pcm // share, SyncConfig()) for share in (1, 20))
-    assert faint.lead_frames == pytest.approx(loud.lead_frames, abs=0.1)
+    assert faint.audio_lead_frames == pytest.approx(loud.audio_lead_frames, abs=0.1)
     assert faint.confidence == pytest.approx(loud.confidence, abs=0.03)
 
 
@@ -92,7 +92,7 @@ def test_windows_without_information_are_left_out_of_the_curve(kind):
     assert found.curve.min() > -14
     assert np.abs(found.curve[[*range(6), *range(-6, 0)]]).max() < 0.5, "windows that hold sound and motion only"
     assert found.spread_frames == pytest.approx(whole.spread_frames, abs=0.1)
-    assert found.lead_frames == pytest.approx(whole.lead_frames, abs=0.1)
+    assert found.audio_lead_frames == pytest.approx(whole.audio_lead_frames, abs=0.1)
 
 
 def test_confidence_tells_own_sound_from_foreign():
@@ -114,7 +114,7 @@ def test_confidence_tells_own_sound_from_foreign():
 )
 def test_nothing_to_measure_is_said_so(opening, pcm):
     found = estimate(opening, pcm, SyncConfig())
-    assert (found.lead_frames, found.confidence) == (0.0, 0.0)
+    assert (found.audio_lead_frames, found.confidence) == (0.0, 0.0)
     assert len(found.curve) == 0
 
 
@@ -154,7 +154,7 @@ def watched(media, weights):
 def test_known_offsets_of_a_real_talker(watched):
     leads = {}
     for name in ("base", *(f"off{delay}" for delay in SHIFTS)):
-        leads[name] = estimate(*watched(f"derived__dev_{name}.mp4"), SyncConfig()).lead_frames
+        leads[name] = estimate(*watched(f"derived__dev_{name}.mp4"), SyncConfig()).audio_lead_frames
     for name, added in SHIFTS.items():
         assert leads[f"off{name}"] - leads["base"] == pytest.approx(added, abs=0.5), leads
 
@@ -163,17 +163,17 @@ def test_known_offsets_of_a_real_talker(watched):
 def test_the_sign_and_size_are_those_of_syncnet(watched):
     # SyncNet's README prints offset 3 for this clip; the other file has its sound 0.469 s (11.7 frames) later.
     first = estimate(*watched("R-V-Abhishek__Syncnet_FCN__data_example.avi"), SyncConfig())
-    assert first.lead_frames == pytest.approx(3, abs=1)
+    assert first.audio_lead_frames == pytest.approx(3, abs=1)
     assert first.spread_frames < 1
     moved = estimate(*watched("R-V-Abhishek__Syncnet_FCN__demo_output_test_offset_12.avi"), SyncConfig())
-    assert moved.lead_frames - first.lead_frames == pytest.approx(-11.7, abs=0.5)
+    assert moved.audio_lead_frames - first.audio_lead_frames == pytest.approx(-11.7, abs=0.5)
 
 
 @pytest.mark.media
 @pytest.mark.parametrize("clip", ["bbaf2n", "lbbc2a", "lwbsza", "pwij3p"])
 def test_a_corpus_in_sync_measures_zero(watched, clip):
     found = estimate(*watched(f"rizkiarm__LipNet__evaluation_samples_GRID_{clip}.mpg"), SyncConfig())
-    assert found.lead_frames == pytest.approx(0, abs=1)
+    assert found.audio_lead_frames == pytest.approx(0, abs=1)
 
 
 @pytest.mark.media

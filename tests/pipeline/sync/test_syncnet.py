@@ -161,7 +161,7 @@ def talk(num_frames, lead=0.0, seed=0, noise=0.3):
 def test_positive_is_early_sound(lead, num_frames):
     lips, sound = talk(num_frames, lead)
     found = estimate(lips, sound, np.ones(num_frames, bool), SyncConfig(backend="syncnet"))
-    assert found.lead_frames == pytest.approx(lead, abs=0.25)
+    assert found.audio_lead_frames == pytest.approx(lead, abs=0.25)
     assert found.trust == "high"
     assert found.confidence > 2
     assert found.speech_s == (num_frames - 5) / 25
@@ -179,7 +179,7 @@ def test_only_speech_is_judged():
     lips[125:], voiced = foreign[125:], np.arange(250) < 125
     config = SyncConfig(backend="syncnet")
     half, all_ = (estimate(lips, sound, speech, config) for speech in (voiced, np.ones(250, bool)))
-    assert half.lead_frames == pytest.approx(2, abs=0.2)
+    assert half.audio_lead_frames == pytest.approx(2, abs=0.2)
     assert half.speech_s == pytest.approx(123 / 25)
     assert half.confidence > 1.5 * all_.confidence
     assert half.lse_c == all_.lse_c, "that of evaluations takes every frame"
@@ -201,7 +201,7 @@ def test_too_little_speech_is_not_measured_and_said_so(num_frames, num_voiced):
     voiced = np.zeros(num_frames, bool)
     voiced[2 : 2 + num_voiced] = True
     found = estimate(lips, sound, voiced, SyncConfig(backend="syncnet"))
-    assert (found.lead_frames, found.confidence, found.speech_s, len(found.curve)) == (0, 0, 0, 0)
+    assert (found.audio_lead_frames, found.confidence, found.speech_s, len(found.curve)) == (0, 0, 0, 0)
     row = metrics.measure_sync(found)
     assert "audio_lead_frames" not in row
     assert "sync_confidence" not in row
@@ -238,7 +238,7 @@ def test_the_sign_on_real_sound(ours, media):
     lips = vectors("base")
     for name, lead in shifts.items():
         found = estimate(lips, vectors(f"off{name}"), np.ones(95, bool), SyncConfig(backend="syncnet"))
-        assert found.lead_frames == pytest.approx(lead, abs=0.25), name
+        assert found.audio_lead_frames == pytest.approx(lead, abs=0.25), name
 
 
 # --- crops
@@ -430,7 +430,7 @@ def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, confi
             boxes=row["boxes"].reshape(-1, 4)[start : start + 80],
             landmarks=None,
             mouth_opening=row["mouth_opening"][start : start + 80],
-            lead_frames=lead,
+            audio_lead_frames=lead,
         )
 
     items = [item(row["audio_lead_frames"]), item(EARLY + 1, start=5), item(None, start=10), item(-EARLY, start=15)]
@@ -461,7 +461,7 @@ def test_what_cannot_be_measured_again_is_not_trusted(film, config, tmp_path, mo
         boxes=np.tile(FACE, (60, 1)),
         landmarks=None,
         mouth_opening=np.zeros(60, np.float32),
-        lead_frames=EARLY,
+        audio_lead_frames=EARLY,
     )
     [receipt] = encoder.Encoder(config).encode([item], path.parent, tmp_path / "s.parquet", Costs()).values()
     assert (receipt["outcome"], receipt["value"]) == ("sync_fix_failed", None)
