@@ -36,8 +36,8 @@ from hs_data.pipeline.config import resolve
 from hs_data.pipeline.maintain.reselect import reselect
 from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.report.page import write_report
-from hs_data.pipeline.run.build import Build, Request
-from hs_data.pipeline.run.progress import Display
+from hs_data.pipeline.run.build import Build, BuildRequest
+from hs_data.pipeline.run.progress import BuildProgress
 from hs_data.pipeline.workers.units import Unit
 
 ROWS = 1_000_000
@@ -82,13 +82,13 @@ def make(folder: Path, num_rows: int) -> None:
     MadeUp(_request(folder), _display()).run()
 
 
-def _display() -> Display:
-    return Display(Console(quiet=True))
+def _display() -> BuildProgress:
+    return BuildProgress(Console(quiet=True))
 
 
-def _request(folder: Path) -> Request:
+def _request(folder: Path) -> BuildRequest:
     config = resolve(preset="embedded", source={}, saved={}, file=None, assignments=SETTINGS)
-    return Request(
+    return BuildRequest(
         source=get_source("folder"),
         root=folder / "videos",
         dataset=folder / "dataset",

@@ -1,6 +1,6 @@
 """What a dataset was told to forget: hashes of names, so that nothing of it is kept and nothing brings it back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ import pyarrow.compute as pc
 from .storage import digest, read_json, write_json
 
 FILE = "forgotten.json"
+FORGOTTEN = "forgotten"
+"""Outcome of a probe that met content which was to be forgotten, under a new name."""
+Input = dict[str, Any]
+"""An input file as it is listed, with at least `path`, `youtube_id`, `identity` and `spans`."""
 KINDS = ("video_id", "path", "youtube_id", "identity")
 """What can be forgotten by name: columns of the tables, and what sources say of an input."""
 
@@ -64,3 +68,20 @@ class Forgotten:
                 names = [name for name in table[kind].unique().to_pylist() if self.holds(kind, name)]
                 found |= pc.field(kind).isin(pa.array(names, pa.string()))
         return found
+
+
+def drop_forgotten(inputs: Iterable[Input], forgotten: Forgotten) -> list[Input]:
+    """Return the inputs without those whose path, YouTube id or person is forgotten, and without such spans."""
+    if not forgotten.requests:
+        return list(inputs)
+    left = []
+    for item in inputs:
+        spans = [
+            span for span in item["spans"] if not forgotten.holds("identity", span["identity"] or item["identity"])
+        ]
+        gone = forgotten.holds("path", item["path"]) or forgotten.holds("youtube_id", item["youtube_id"])
+        # Without its spans a file would be taken whole.
+        gone = gone or (not spans if item["spans"] else forgotten.holds("identity", item["identity"]))
+        if not gone:
+            left.append({**item, "spans": spans})
+    return left

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..workers.units import Item
+from .boxes import Item
 
 BATCH_ROWS = 1024
 SHARED_TIME = 0.5

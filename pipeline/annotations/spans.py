@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from ...manifests.records import FRAME_RATE, Video, unpack
 from ...manifests.sources.annotations import Span
-from ..workers.units import Item
-from .boxes import pack_boxes, place_boxes
+from .boxes import Item, pack_boxes, place_boxes
 from .claims import Claim, find_claims
 
 Annotation = dict[str, Any]

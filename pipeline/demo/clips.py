@@ -61,7 +61,7 @@ class Clip:
     film: Film
     speech: Speech | None
     """What is heard; None: there is no audio stream."""
-    lead_frames: int = 0
+    audio_lead_frames: int = 0
     """How early the sound is, frames of 40 ms; negative: late."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
     num_channels: int = 1
@@ -71,7 +71,7 @@ class Clip:
     def pcm(self) -> np.ndarray:
         """Return the sound, int16 [S] at 16 kHz."""
         assert self.speech is not None
-        return self.speech.pcm(self.film.num_samples, lead_samples=self.lead_frames * SAMPLES_PER_FRAME)
+        return self.speech.pcm(self.film.num_samples, lead_samples=self.audio_lead_frames * SAMPLES_PER_FRAME)
 
 
 def clips() -> list[Clip]:
@@ -97,11 +97,11 @@ def _talkers() -> list[Clip]:
         Clip(name="talker_a.mp4", film=a, speech=first),
         Clip(name="talker_b_stereo_48k.mp4", film=b, speech=second, sample_rate_hz=48_000, num_channels=2),
         Clip(name="talker_a_long_wide.mp4", film=_film("a", WIDE, long, 12.0, manner=3), speech=long),
-        Clip(name="sound_early_5.mp4", film=a, speech=first, lead_frames=5),
-        Clip(name="sound_early_3.mp4", film=b, speech=second, lead_frames=3),
-        Clip(name="sound_late_4.mp4", film=a, speech=first, lead_frames=-4),
-        Clip(name="sound_late_2.mp4", film=b, speech=second, lead_frames=-2, sample_rate_hz=44_100),
-        Clip(name="sound_early_12.mp4", film=a, speech=first, lead_frames=12),
+        Clip(name="sound_early_5.mp4", film=a, speech=first, audio_lead_frames=5),
+        Clip(name="sound_early_3.mp4", film=b, speech=second, audio_lead_frames=3),
+        Clip(name="sound_late_4.mp4", film=a, speech=first, audio_lead_frames=-4),
+        Clip(name="sound_late_2.mp4", film=b, speech=second, audio_lead_frames=-2, sample_rate_hz=44_100),
+        Clip(name="sound_early_12.mp4", film=a, speech=first, audio_lead_frames=12),
         Clip(name="other_sound.mp4", film=a, speech=Speech(4, 8.0)),
         Clip(name="ntsc_2997.mp4", film=ntsc, speech=first),
         Clip(name="vfr.mp4", film=vfr, speech=second),

@@ -117,7 +117,7 @@ class Encoder:
             return {"outcome": "latent_nan", "value": peak if MAX_ABS < peak < np.inf else None, "threshold": MAX_ABS}
         with costs.stage("write"):
             row_group = writer.write_clip(clip.item.clip_id, {name: arrays[name] for name in columns})
-        receipt = {"outcome": "ok", "row_group": row_group, "audio_shift_samples": clip.item.shift_samples}
+        receipt = {"outcome": "ok", "row_group": row_group, "audio_shift_samples": clip.item.audio_shift_samples}
         return receipt | (clip.round_trip or {})
 
     def _encode_run(
@@ -163,7 +163,7 @@ class Encoder:
 
     def _encode_sound(self, item: EncodeItem, path: Path, deadline: DecodeDeadline | None) -> dict[str, np.ndarray]:
         """Cut the clip's sound out of the source at its corrected place, so that the correction invents no silence."""
-        shift = item.shift_samples
+        shift = item.audio_shift_samples
         margin = -(-abs(shift) // SAMPLES_PER_FRAME)
         first = max(0, item.start_frame - margin)
         pcm = audio.read(path, item.video, start_frame=first, end_frame=item.end_frame + margin, deadline=deadline)

@@ -12,14 +12,14 @@ from ...manifests.records import FRAME_RATE, SAMPLES_PER_FRAME, Video
 from ..media.source_file import FileFacts
 
 
-def shift_samples(audio_lead_frames: float | None) -> int:
+def audio_shift_samples(audio_lead_frames: float | None) -> int:
     """Return by how many samples the sound is delayed to correct a lead."""
     return 0 if audio_lead_frames is None else round(audio_lead_frames * SAMPLES_PER_FRAME)
 
 
 def encode_id(clip_id: str, audio_lead_frames: float | None) -> str:
     """Return the identity of what is stored of a clip: another correction makes another sound."""
-    return f"{clip_id}{shift_samples(audio_lead_frames):+d}"
+    return f"{clip_id}{audio_shift_samples(audio_lead_frames):+d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class EncodeItem:
         return self.start_frame + self.num_frames
 
     @property
-    def shift_samples(self) -> int:
+    def audio_shift_samples(self) -> int:
         """By how much the sound is delayed."""
-        return shift_samples(self.audio_lead_frames)
+        return audio_shift_samples(self.audio_lead_frames)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ...manifests import settings
 from ...manifests.commits import Commit
-from ...manifests.forgotten import Forgotten
+from ...manifests.forgotten import FORGOTTEN, Forgotten, drop_forgotten
 from ...manifests.lock import lock_dataset
 from ...manifests.schema import FRAME_COLUMNS
 from ...manifests.sources import Source
@@ -22,8 +22,7 @@ from ..maintain.forget import finish_forgetting
 from ..models import registry
 from ..networks import require_iqa
 from ..select import select
-from ..workers.left_out import drop_forgotten, not_forgotten
-from ..workers.outcomes import is_done
+from ..workers.outcomes import is_done, outcome_of
 from ..workers.pools import Pool, make_pool
 from ..workers.supervise import Limits, Supervisor
 from ..workers.units import Item, Phase, Unit, UnitSize, encode_size, score_size
@@ -31,7 +30,7 @@ from .finalize import Result, finalize
 from .ledger import Ledger, read_scores
 from .missing import Missing, check_all
 from .plan import PlanFile, check, list_inputs, probe_fingerprint, score_items
-from .progress import Display
+from .progress import BuildProgress
 from .restore import restore_commits
 from .shard_layout import ShardLayout
 from .superseded import remove_commits, take_back
@@ -42,7 +41,7 @@ RECYCLE_MB = 3000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class BuildRequest:
     """What to build, and with how much of which machine."""
 
     source: Source
@@ -66,7 +65,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class BuildOutcome:
     """What a build did."""
 
     num_units: int
@@ -82,7 +81,7 @@ class Outcome:
 class Build:
     """One run of the pipeline."""
 
-    def __init__(self, request: Request, display: Display) -> None:
+    def __init__(self, request: BuildRequest, display: BuildProgress) -> None:
         self._request = request
         self._display = display
         self._dataset = request.dataset
@@ -90,7 +89,7 @@ class Build:
         self._pool: Pool | None = None
         self._num_units = 0
 
-    def run(self) -> Outcome:
+    def run(self) -> BuildOutcome:
         """Run all phases; workers are started by the first phase that has something to do, and stopped at the end.
 
         Raises:
@@ -107,7 +106,7 @@ class Build:
                 if self._pool is not None:
                     self._pool.close()
 
-    def _run(self, inputs: list[Item]) -> Outcome:
+    def _run(self, inputs: list[Item]) -> BuildOutcome:
         request, config = self._request, self._config
         if not request.source.needs_input:
             request.source.make_videos(request.root)
@@ -122,7 +121,7 @@ class Build:
         there = [item for item in inputs if item["refused"] is None]
         fingerprint = probe_fingerprint(config.decode)
         probed = self._phase("probe", there, fingerprint, size=UnitSize(weight="files", least=4, most=32))
-        inputs = not_forgotten(inputs, probed.receipts)
+        inputs = [item for item in inputs if outcome_of(probed.receipts.get(item["id"], {})) != FORGOTTEN]
         if num_gone := num_listed - len(inputs):
             logger.warning("%d inputs are left out: %s was told to forget them", num_gone, self._dataset)
         source, receipts = request.source, probed.receipts
@@ -139,7 +138,9 @@ class Build:
         missing.add(kept, encoded)
         gone = encoded.drop_superseded({item["id"] for item in kept}, is_all=self._is_whole)
         is_part, aside = request.shard is not None, frozenset(missing.set_aside)
-        outcome = Outcome(num_units=self._num_units, finalized=not is_part, waiting=missing.waiting, set_aside=aside)
+        outcome = BuildOutcome(
+            num_units=self._num_units, finalized=not is_part, waiting=missing.waiting, set_aside=aside
+        )
         take_back(self._dataset, "probe", {item["id"] for item in there if item["path"] in missing.changed})
         if is_part:
             self._settle(layout, gone, missing)
@@ -257,7 +258,7 @@ def encode_items(clips: pa.Table, stretches: Sequence[Item], config: Config) -> 
                 "start_frame": row["start_frame"],
                 "scores": row["scores_file"],
                 "row": row["scores_row"],
-                "lead": lead,
+                "audio_lead_frames": lead,
                 "seconds": row["num_frames"] / 25,
                 "timeout_s": config.decode.timeout_s(row["num_frames"]),
                 "compute_s": config.compute_s(row["num_frames"]),

@@ -22,9 +22,9 @@ from ..report.funnel import as_table
 from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
-from .build import Build, Outcome, Request
+from .build import Build, BuildOutcome, BuildRequest
 from .plan import list_inputs
-from .progress import Display
+from .progress import BuildProgress
 
 ESTIMATE_FILES = 50
 
@@ -41,7 +41,7 @@ def make_request(
     num_workers: int,
     limit: int | None,
     shard: str | None,
-) -> Request:
+) -> BuildRequest:
     """Turn command-line words into a request.
 
     Raises:
@@ -65,7 +65,7 @@ def make_request(
     assert root is not None  # or `needs.check` would have said so
     _check_output(output, input_dir, made)
     selection = saved_selection(output)
-    return Request(
+    return BuildRequest(
         source=known,
         root=root,
         dataset=output,
@@ -118,7 +118,7 @@ def _parse_shard(word: str | None) -> tuple[int, int] | None:
     return int(part), int(total)
 
 
-def dry_run(request: Request) -> dict[str, Any]:
+def dry_run(request: BuildRequest) -> dict[str, Any]:
     """Say what a build would do; nothing is written and nothing decoded."""
     names, models_config = request.config.model_names, request.config.models
     registry.check_licences(names, models_config)
@@ -134,7 +134,7 @@ def dry_run(request: Request) -> dict[str, Any]:
     return facts | {"output": str(request.dataset), "finished": (request.dataset / "dataset.json").is_file(), **models}
 
 
-def estimate(request: Request, console: Console) -> dict[str, Any]:
+def estimate(request: BuildRequest, console: Console) -> dict[str, Any]:
     """Build a sample of the files in a temporary folder and extrapolate hours, disk and yield to all of them."""
     if not request.source.needs_input:
         raise ConfigError(f"--estimate: --source {request.source.name} is small and the same every time; build it")
@@ -143,7 +143,7 @@ def estimate(request: Request, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hs-data-estimate-") as folder:
         paths = frozenset(item["path"] for item in sample)
         trial = replace(request, dataset=Path(folder), only=paths, shard=None, limit=None)
-        Build(trial, Display(console)).run()
+        Build(trial, BuildProgress(console)).run()
         dataset = open_dataset(Path(folder))
         costs = total_costs(Path(folder))
     stages = {name: seconds for name, seconds in costs.items() if not name.endswith("footage_s")}
@@ -161,7 +161,7 @@ def estimate(request: Request, console: Console) -> dict[str, Any]:
     }
 
 
-def build(request: Request, console: Console) -> dict[str, Any]:
+def build(request: BuildRequest, console: Console) -> dict[str, Any]:
     """Build, write the report, and show the funnel.
 
     Returns:
@@ -173,7 +173,7 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     if request.selection:
         note = "limits saved by `hs-data select` apply; `hs-data select --reset` forgets them"
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    outcome = Build(request, Display(console)).run()
+    outcome = Build(request, BuildProgress(console)).run()
     for warning in _missing(outcome):
         console.print(f"WARNING: {warning}", highlight=False, soft_wrap=True, markup=False)
     if not outcome.finalized:
@@ -193,7 +193,7 @@ def build(request: Request, console: Console) -> dict[str, Any]:
     return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
 
 
-def _missing(outcome: Outcome) -> Iterator[str]:
+def _missing(outcome: BuildOutcome) -> Iterator[str]:
     """Say which inputs are not wholly in the dataset though another run may bring them in."""
     if outcome.waiting:
         counts = Counter(outcome.waiting.values()).most_common()

@@ -12,8 +12,8 @@ from ...manifests.sources import get_source
 from ..config import Config, resolve_device
 from ..media.mux import lay_under
 from ..select import RULES, SelectConfig
-from .build import Build, Request
-from .progress import Display
+from .build import Build, BuildRequest
+from .progress import BuildProgress
 
 LONGEST_S = 60.0
 """A face is followed this long with one crop size; then the next clip begins."""
@@ -39,7 +39,7 @@ def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, cons
     root.mkdir()
     lay_under(video, sound, root / "video.mkv")
     built = resolve_device(open_limits(settings.build(Config, config)))
-    request = Request(
+    request = BuildRequest(
         source=get_source("folder"),
         root=root,
         dataset=folder / "dataset",
@@ -50,7 +50,7 @@ def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, cons
         executor="local",
         num_workers=1,
     )
-    Build(request, Display(console)).run()
+    Build(request, BuildProgress(console)).run()
     return open_dataset(folder / "dataset")
 
 

@@ -18,7 +18,7 @@ LOG_EVERY_S = 60.0
 MAX_REASONS = 3
 
 
-class Display:
+class BuildProgress:
     """Follow the phases of a build; everything goes to the console that is given, which should be standard error."""
 
     def __init__(self, console: Console) -> None:

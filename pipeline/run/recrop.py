@@ -13,8 +13,8 @@ from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE
 from ...manifests.sources import Source, get_source
 from ..config import Config, resolve_device
-from .build import Build, Request
-from .progress import Display
+from .build import Build, BuildRequest
+from .progress import BuildProgress
 
 TABLES = ("dataset.json", "clips.parquet", "videos.parquet")
 SCORED = ("work/commits/probe", "work/commits/score", "work/scores", "work/quarantine")
@@ -56,7 +56,7 @@ def recrop(
     config = resolve_device(settings.build(Config, settings.merge(index.config, {"crop": {"policy": policy}})))
     source = get_source(index.source)
     _link_work(dataset.path, folder, with_shards=policy == own)
-    request = Request(
+    request = BuildRequest(
         source=source,
         root=_root(dataset, source, input_dir),
         dataset=folder,
@@ -69,7 +69,7 @@ def recrop(
         only=frozenset(dataset.videos(["path"])["path"].to_pylist()),
         judged_as=own,
     )
-    Build(request, Display(console)).run()
+    Build(request, BuildProgress(console)).run()
     made = open_dataset(folder)
     _check_clips(dataset, made)
     return made

@@ -15,7 +15,7 @@ from typing import Any
 from ...manifests.errors import HsDataError
 from ...manifests.printable import log_to_stderr
 from .units import Unit
-from .worker import Setup, Worker
+from .worker import Worker, WorkerSetup
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def main(units: int, replies: int) -> None:
     log_to_stderr(logging.WARNING)
     lines = _listen(units)
     first = json.loads(lines.get())
-    worker = Worker(Setup(**first["setup"]), first["name"])
+    worker = Worker(WorkerSetup(**first["setup"]), first["name"])
     with os.fdopen(replies, "w", encoding="utf-8") as answers:
         while True:
             unit = Unit.from_table(json.loads(lines.get()))

@@ -13,15 +13,15 @@ class RayWorker:
     """Does units of any phase.
 
     Args:
-        setup: the fields of `Setup`.
+        setup: the fields of `WorkerSetup`.
         name: of the worker.
     """
 
     def __init__(self, setup: dict[str, Any], name: str) -> None:
         leave_terminal()
-        from .worker import Setup, Worker  # noqa: PLC0415
+        from .worker import Worker, WorkerSetup  # noqa: PLC0415
 
-        self._worker = Worker(Setup(**setup), name)
+        self._worker = Worker(WorkerSetup(**setup), name)
 
     def answer(self) -> None:
         """Return, which tells that the worker has a place on the cluster and is ready."""

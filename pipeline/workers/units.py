@@ -143,7 +143,7 @@ def encode_item(item: Item, dataset: Path) -> EncodeItem:
         boxes=boxes,
         landmarks=numbers("landmarks", 5, 2),
         mouth_opening=opening,
-        audio_lead_frames=item["lead"],
+        audio_lead_frames=item["audio_lead_frames"],
         video_id=item["video_id"],
         facts=FileFacts.of_list(item["facts"]),
         made=_made(item.get("made"), dataset),

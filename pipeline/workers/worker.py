@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ...manifests import settings
 from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.errors import DatasetError, HsDataError, MediaError
-from ...manifests.forgotten import Forgotten
+from ...manifests.forgotten import FORGOTTEN, Forgotten
 from ...manifests.records import pack
 from ...manifests.schema import SCORE_SCHEMA
 from ...manifests.shards import Shard
@@ -29,7 +29,6 @@ from ..media.probe import probe
 from ..media.source_file import content_hash, facts_of
 from ..networks import Networks
 from ..score.scorer import Scorer
-from .left_out import FORGOTTEN
 from .outcomes import is_retried, outcome_of
 from .units import Item, Unit, encode_item, score_item
 from .worker_status import WorkerStatus
@@ -39,7 +38,7 @@ Receipts = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class WorkerSetup:
     """What a worker needs to know once."""
 
     config: dict[str, Any]
@@ -66,7 +65,7 @@ class Done:
 class Worker:
     """Does units of any phase; the models of a phase are loaded at its first unit and kept."""
 
-    def __init__(self, setup: Setup, name: str) -> None:
+    def __init__(self, setup: WorkerSetup, name: str) -> None:
         # One worker per core: threads inside a worker would only fight over it, and sums would depend on their number.
         cv2.setNumThreads(1)
         pa.set_cpu_count(1)

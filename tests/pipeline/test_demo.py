@@ -124,7 +124,7 @@ def test_truth_lies_inside_the_footage(name):
 @pytest.mark.parametrize("name", [name for name, file in TRUTH.items() if len(file.clips) == 1])
 def test_truth_states_the_lead_that_was_built_in(name):
     stated = TRUTH[name].clips[0].audio_lead_frames
-    assert CLIPS[name].lead_frames == (stated or 0)
+    assert CLIPS[name].audio_lead_frames == (stated or 0)
 
 
 def test_what_is_there_is_not_made_again(demo):

@@ -134,7 +134,7 @@ def _row(root: Path, item: EncodeItem, receipt: dict) -> dict:
         "verdict": "kept",
         "clip_class": "speech",
         "split": SPLITS[item.clip_id],
-        "audio_shift_samples": item.shift_samples,
+        "audio_shift_samples": item.audio_shift_samples,
         "shard": "shards/s.parquet",
         "row_group": receipt["row_group"],
     }

@@ -18,7 +18,7 @@ import pytest
 from hs_data.manifests import sums
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError
-from hs_data.manifests.forgotten import Forgotten, hash_name
+from hs_data.manifests.forgotten import Forgotten, drop_forgotten, hash_name
 from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
@@ -26,7 +26,6 @@ from hs_data.pipeline.maintain import forget as forgetting
 from hs_data.pipeline.maintain.forget import forget
 from hs_data.pipeline.maintain.reselect import reselect
 from hs_data.pipeline.report.page import write_report
-from hs_data.pipeline.workers.left_out import drop_forgotten
 
 ANNA, BERT = "id00001", "id00002"
 FIRST = f"dev/mp4/{ANNA}/aaaaaaaaaaa/00001.mp4"

@@ -19,7 +19,7 @@ from hs_data.pipeline.encode import clip_encoder
 from hs_data.pipeline.maintain.forget import forget
 from hs_data.pipeline.maintain.gc import collect
 from hs_data.pipeline.run import command
-from hs_data.pipeline.run.build import Outcome
+from hs_data.pipeline.run.build import BuildOutcome
 from hs_data.pipeline.run.ledger import Ledger
 from hs_data.pipeline.workers.outcomes import is_retried
 from hs_data.pipeline.workers.units import Unit
@@ -300,9 +300,9 @@ def test_a_copy_of_the_folder_is_the_same_content(videos: Path, whole: dict[str,
 
 
 def test_a_build_says_how_many_inputs_another_run_may_bring_in():
-    assert list(command._missing(Outcome(num_units=3, finalized=True))) == []
+    assert list(command._missing(BuildOutcome(num_units=3, finalized=True))) == []
     waiting = {"z.mp4": "unavailable", "b.mp4": "codec_missing", "c.mp4": "unavailable"}
-    outcome = Outcome(num_units=3, finalized=True, waiting=waiting, set_aside=frozenset({"y.mp4", "x.mp4"}))
+    outcome = BuildOutcome(num_units=3, finalized=True, waiting=waiting, set_aside=frozenset({"y.mp4", "x.mp4"}))
     assert list(command._missing(outcome)) == [
         "3 inputs could not be read, or not wholly (unavailable 2, codec_missing 1; first b.mp4); "
         "the same command tries them again",

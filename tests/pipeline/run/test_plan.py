@@ -364,7 +364,7 @@ def test_units_are_told_apart_by_fingerprint_phase_and_ids_of_items_only(tmp_pat
     [moved] = _plan(tmp_path / "c", _items(1.0, prefix="j"))
     encode = Unit.of("encode", "f", _items(1.0))
     assert len({plain.unit_id, other.unit_id, moved.unit_id, encode.unit_id}) == 4
-    [same] = _plan(tmp_path / "d", [{**item, "lead": 2.0, "timeout_s": 99.0} for item in _items(1.0)])
+    [same] = _plan(tmp_path / "d", [{**item, "audio_lead_frames": 2.0, "timeout_s": 99.0} for item in _items(1.0)])
     assert same.unit_id == plain.unit_id
 
 
@@ -403,7 +403,7 @@ def test_what_is_to_be_done_with_other_settings_is_planned_anew(tmp_path: Path):
 def _encode_items(leads: list[float | None]) -> list[Item]:
     names = [f"clip{number}" for number in range(len(leads))]
     return [
-        {"id": encode_id(name, lead), "clip_id": name, "path": "v.mp4", "seconds": 4.0, "lead": lead}
+        {"id": encode_id(name, lead), "clip_id": name, "path": "v.mp4", "seconds": 4.0, "audio_lead_frames": lead}
         for name, lead in zip(names, leads, strict=True)
     ]
 

@@ -14,7 +14,7 @@ from hs_data.manifests import remaining
 from hs_data.manifests.remaining import Remaining
 from hs_data.manifests.status import counted, current
 from hs_data.pipeline.config import Config, resolve
-from hs_data.pipeline.run.progress import Display
+from hs_data.pipeline.run.progress import BuildProgress
 from hs_data.pipeline.workers import supervise
 from hs_data.pipeline.workers.pools import Event
 from hs_data.pipeline.workers.supervise import Limits, Supervisor
@@ -78,7 +78,7 @@ def test_the_time_left_is_that_of_the_rest_at_the_speed_so_far(clock: Clock):
 def test_a_clip_that_is_done_inside_a_unit_counts(clock: Clock, caplog: pytest.LogCaptureFixture):
     """One unit of 40 clips: after its first clip there is an estimate, and the log names clips."""
     caplog.set_level(logging.INFO)
-    display, items = Display(Console(file=io.StringIO())), _items(40)
+    display, items = BuildProgress(Console(file=io.StringIO())), _items(40)
     unit = Unit.of("encode", "f", items)
     with display.phase("encode", items, 0):
         clock.now += 61
@@ -93,7 +93,7 @@ def test_a_clip_that_is_done_inside_a_unit_counts(clock: Clock, caplog: pytest.L
 
 def test_the_time_left_follows_the_length_of_the_footage_and_not_the_number_of_files(clock: Clock):
     shown = io.StringIO()
-    display = Display(Console(file=shown, force_terminal=True, width=120))
+    display = BuildProgress(Console(file=shown, force_terminal=True, width=120))
     items = [_item("short", 10.0), _item("long", 90.0)]
     with display.phase("score", items, 0):
         clock.now += 10
@@ -105,7 +105,7 @@ def test_the_time_left_follows_the_length_of_the_footage_and_not_the_number_of_f
 
 def test_the_line_of_a_phase_is_printed_once():
     shown = io.StringIO()
-    display = Display(Console(file=shown, force_terminal=True, width=100))
+    display = BuildProgress(Console(file=shown, force_terminal=True, width=100))
     for phase in ("probe", "score", "encode"):
         items = _items(2)
         with display.phase(phase, items, 0):
