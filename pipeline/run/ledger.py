@@ -46,7 +46,7 @@ class Ledger:
                     ranks[item], self.receipts[item], self._commit_of[item] = rank, receipt, commit
         for item, entry in Quarantine(dataset).load(phase, fingerprint).items():
             if item not in ranks or not ranks[item][0]:
-                self.receipts[item] = {"outcome": entry["reason"], "detail": entry["detail"], "set_aside": True}
+                self.receipts[item] = {"outcome": entry.reason, "detail": entry.detail, "set_aside": True}
                 self._commit_of.pop(item, None)
 
     def commit_of(self, item: str) -> Commit | None:

@@ -4,9 +4,8 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ...manifests.errors import HsDataError
 from ...manifests.storage import read_json, write_json
@@ -35,6 +34,19 @@ class Limits:
         return GRACE_S + sum(item["timeout_s"] + item.get("compute_s", 0.0) for item in unit.items)
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuarantineEntry:
+    """An item that was set aside, and why; its fields are those of its JSON file."""
+
+    id: str
+    path: str
+    reason: str
+    detail: str
+    trace: str
+    fingerprint: str
+    """Identity of the settings that it was tried with."""
+
+
 class Quarantine:
     """Items that were set aside, one file each under `work/quarantine`; without its file an item is tried again."""
 
@@ -45,13 +57,20 @@ class Quarantine:
         """Set an item of a unit aside, under the settings it was tried with."""
         path = self._folder / unit.phase / f"{item['id']}.json"
         told = f"{detail}; remove {path.relative_to(self._folder.parents[1])} to try again"
-        entry = {"id": item["id"], "path": item["path"], "reason": reason, "detail": told, "trace": trace}
-        write_json(path, {**entry, "fingerprint": unit.fingerprint})
+        entry = QuarantineEntry(
+            id=item["id"],
+            path=item["path"],
+            reason=reason,
+            detail=told,
+            trace=trace,
+            fingerprint=unit.fingerprint,
+        )
+        write_json(path, asdict(entry))
 
-    def load(self, phase: Phase, fingerprint: str) -> dict[str, dict[str, Any]]:
+    def load(self, phase: Phase, fingerprint: str) -> dict[str, QuarantineEntry]:
         """Return what was set aside in a phase under these settings, by item id."""
-        entries = [read_json(path) for path in sorted((self._folder / phase).glob("*.json"))]
-        return {entry["id"]: entry for entry in entries if entry["fingerprint"] == fingerprint}
+        entries = [QuarantineEntry(**read_json(path)) for path in sorted((self._folder / phase).glob("*.json"))]
+        return {entry.id: entry for entry in entries if entry.fingerprint == fingerprint}
 
 
 class Supervisor:

@@ -13,7 +13,7 @@ from hs_data.manifests.errors import HsDataError
 from hs_data.pipeline.workers import local_pool, supervise
 from hs_data.pipeline.workers.gpus import GpuShare
 from hs_data.pipeline.workers.pools import WORKER_VARIABLES, Event, environment
-from hs_data.pipeline.workers.supervise import Limits, Quarantine, Supervisor
+from hs_data.pipeline.workers.supervise import Limits, Quarantine, QuarantineEntry, Supervisor
 from hs_data.pipeline.workers.units import Item, Phase, Unit
 from hs_data.pipeline.workers.worker import Done
 from hs_data.pipeline.workers.worker_status import WorkerStatus
@@ -127,7 +127,7 @@ class Run:
     pool: FakePool
     finished: Counter[str]
     """How often each item was reported, as done or set aside."""
-    set_aside: dict[str, dict]
+    set_aside: dict[str, QuarantineEntry]
 
 
 def _run(
@@ -190,8 +190,8 @@ def test_an_item_that_kills_twice_is_set_aside_and_costs_only_itself(tmp_path: P
     assert set(run.pool.done) == ALL - {bad}
     assert set(run.set_aside) == {bad}
     entry = run.set_aside[bad]
-    assert (entry["reason"], entry["path"], entry["trace"]) == ("internal_error", f"{bad}.mp4", "")
-    assert entry["detail"] == "killed its worker 2 times" + _again("score", bad)
+    assert (entry.reason, entry.path, entry.trace) == ("internal_error", f"{bad}.mp4", "")
+    assert entry.detail == "killed its worker 2 times" + _again("score", bad)
     assert run.pool.tries[bad] == 2
 
 
@@ -216,9 +216,9 @@ def test_a_stalled_decode_is_set_aside_at_once(tmp_path: Path, bad: str):
     run = _run(tmp_path, UNITS, {bad: _always("stall")})
     assert set(run.pool.done) == ALL - {bad}
     assert set(run.set_aside) == {bad}
-    assert run.set_aside[bad]["reason"] == "decode_timeout"
-    assert run.set_aside[bad]["detail"] == "decoding took more than 30 s" + _again("score", bad)
-    assert run.set_aside[bad]["trace"] == TRACE
+    assert run.set_aside[bad].reason == "decode_timeout"
+    assert run.set_aside[bad].detail == "decoding took more than 30 s" + _again("score", bad)
+    assert run.set_aside[bad].trace == TRACE
     assert run.pool.tries[bad] == 1
 
 
@@ -238,8 +238,8 @@ def test_a_stalled_decode_of_an_encode_is_set_aside_only_when_it_is_alone(
     assert set(run.pool.done) == {"a", "b", "c"} - {bad}
     assert set(run.set_aside) == {bad}
     entry = run.set_aside[bad]
-    assert (entry["reason"], entry["trace"]) == ("decode_timeout", TRACE)
-    assert entry["detail"] == "decoding took more than 45 s" + _again("encode", bad)
+    assert (entry.reason, entry.trace) == ("decode_timeout", TRACE)
+    assert entry.detail == "decoding took more than 45 s" + _again("encode", bad)
     assert run.pool.tries[bad] == 2
 
 
@@ -268,7 +268,7 @@ def test_a_unit_that_raises_is_split_until_the_item_is_found(tmp_path: Path):
     run = _run(tmp_path, [_unit("a", "b", "c", "d")], {"c": _always("raise")}, num_workers=1)
     assert set(run.pool.done) == {"a", "b", "d"}
     assert set(run.set_aside) == {"c"}
-    assert (run.set_aside["c"]["reason"], run.set_aside["c"]["trace"]) == ("internal_error", "ValueError: no")
+    assert (run.set_aside["c"].reason, run.set_aside["c"].trace) == ("internal_error", "ValueError: no")
     assert run.pool.units[:3] == [("a", "b", "c", "d"), ("c",), ("a", "b", "d")]
 
 
@@ -299,7 +299,7 @@ def test_an_overdue_worker_is_killed_and_its_item_is_the_suspect(tmp_path: Path,
     run = _run(tmp_path, [_unit("a", "b", "c", timeout_s=0.01)], {"b": _always("hang")})
     assert len(run.pool.killed) == 2
     assert set(run.pool.done) == {"a", "c"}
-    assert run.set_aside["b"]["reason"] == "internal_error"
+    assert run.set_aside["b"].reason == "internal_error"
 
 
 def test_a_worker_that_hung_once_is_killed_and_the_item_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -329,7 +329,7 @@ def test_the_quarantine_is_kept_by_phase_and_an_item_without_its_file_is_free(tm
     assert set(quarantine.load("score", "f")) == {"a"}
     assert set(quarantine.load("encode", "f")) == {"b"}
     assert quarantine.load("probe", "f") == {}
-    path = tmp_path / quarantine.load("score", "f")["a"]["detail"].split()[2]
+    path = tmp_path / quarantine.load("score", "f")["a"].detail.split()[2]
     assert path == tmp_path / "work" / "quarantine" / "score" / "a.json"
     path.unlink()
     assert quarantine.load("score", "f") == {}
@@ -342,14 +342,14 @@ def test_what_was_set_aside_under_other_settings_is_tried_again(tmp_path: Path):
     assert set(quarantine.load("score", "f")) == {"a"}
     assert set(quarantine.load("score", "g")) == {"b"}
     assert quarantine.load("score", "h") == {}
-    assert quarantine.load("score", "f")["a"] == {
-        "id": "a",
-        "path": "a.mp4",
-        "reason": "decode_timeout",
-        "detail": "d" + _again("score", "a"),
-        "trace": "t",
-        "fingerprint": "f",
-    }
+    assert quarantine.load("score", "f")["a"] == QuarantineEntry(
+        id="a",
+        path="a.mp4",
+        reason="decode_timeout",
+        detail="d" + _again("score", "a"),
+        trace="t",
+        fingerprint="f",
+    )
     quarantine.add(_unit("a", fingerprint="g"), _item("a"), reason="internal_error", detail="d", trace="")
     assert quarantine.load("score", "f") == {}
     assert set(quarantine.load("score", "g")) == {"a", "b"}
