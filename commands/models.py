@@ -23,7 +23,12 @@ def models(context: typer.Context, set_: SetOption = [], as_json: JsonOption = F
         return
     rows = listing.list_models(registry.configure(set_))
     # JSON says null where nobody knows, a person reads a word.
-    emit(rows if as_json else [{k: "unknown" if v is None else v for k, v in row.items()} for row in rows], as_json)
+    emit(
+        [{**row} for row in rows]
+        if as_json
+        else [{k: "unknown" if v is None else v for k, v in row.items()} for row in rows],
+        as_json,
+    )
 
 
 @app.command("fetch", epilog="Example:  hs-data models fetch yunet --set models.dir=weights")

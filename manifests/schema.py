@@ -1,6 +1,7 @@
 """The tables of a dataset: one row per input file, one row per clip that was ever a candidate, one row per frame."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,6 +174,10 @@ class Column:
     def stored_as(self) -> pa.DataType:
         """The type in Parquet."""
         return pa.binary() if self.is_file else pa.binary(self.width)
+
+
+Contract = Mapping[str, object]
+"""Facts of a codec or an encoder that a trainer must agree with: JSON values, in the footer of every shard."""
 
 
 FRAME_COLUMNS: dict[str, Column] = {

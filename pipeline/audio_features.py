@@ -4,13 +4,13 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from ..manifests.errors import ModelError
 from ..manifests.records import SAMPLES_PER_FRAME
-from ..manifests.schema import FRAME_COLUMNS, Column
+from ..manifests.schema import FRAME_COLUMNS, Column, Contract
 
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -56,7 +56,7 @@ class AudioFeatures(Protocol):
     name: str
     """Name of its column in a shard."""
     column: Column
-    contract: dict[str, Any]
+    contract: Contract
     """Facts that a trainer must agree with."""
 
     def features(self, pcm: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ class LogMel:
 
     name = "logmel"
     column = FRAME_COLUMNS["logmel"]
-    contract: dict[str, Any] = {"id": "logmel", "revision": "1", "rate_hz": 100}  # noqa: RUF012 - a constant
+    contract: Contract = {"id": "logmel", "revision": "1", "rate_hz": 100}  # noqa: RUF012 - a constant
 
     def features(self, pcm: np.ndarray) -> np.ndarray:
         """Return [T, 4, 80] float16 of a clip [640 * T] int16."""

@@ -2,12 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import cv2
 import numpy as np
 
-from ..manifests.schema import FRAME_COLUMNS, Column
+from ..manifests.schema import FRAME_COLUMNS, Column, Contract
 from ..manifests.settings import Range, check_ranges
 
 SIZE = 512
@@ -79,7 +79,7 @@ class Posterior:
 class Codec(Protocol):
     """Interface of a latent codec."""
 
-    contract: dict[str, Any]
+    contract: Contract
 
     def encode(self, frames: np.ndarray) -> Posterior:
         """Encode [T, 512, 512, 3] RGB, uint8 or float32 grey levels of 0-255."""
@@ -98,7 +98,7 @@ class CropEncoder:
         self._codec = codec
 
     @property
-    def contract(self) -> dict[str, Any]:
+    def contract(self) -> Contract:
         """Facts that a trainer must agree with."""
         return {**self._codec.contract, "mask": MASK if self.config.masked else None}
 

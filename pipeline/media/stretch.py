@@ -1,6 +1,6 @@
 """A stretch of a video that is decoded once for all clips in it: the one loop of encode and export."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -36,7 +36,7 @@ def decode_stretch(
     costs: Costs,
     deadline: DecodeDeadline | None = None,
     stats: DecodeStats | None = None,
-) -> Iterator[Taker]:
+) -> Generator[Taker, None, None]:
     """Yield clips as they become whole, while the stretch goes on.
 
     Args:

@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 
 from ...manifests.errors import ModelError
+from ...manifests.schema import Contract
 from ...manifests.storage import sha256_file
 from ..latents import SIZE, Posterior
 from .weights import load_weights
@@ -26,10 +27,10 @@ Network = TypeVar("Network", bound=nn.Module)
 class _Autoencoder:
     """Base of both networks: pixels in [-1, 1] in, one copy to the CPU per call out."""
 
-    def __init__(self, contract: dict[str, Any], *, device: torch.device, dtype: torch.dtype, batch: int) -> None:
+    def __init__(self, contract: Contract, *, device: torch.device, dtype: torch.dtype, batch: int) -> None:
         self._device, self._dtype, self._batch = device, dtype, batch
         numbers = {"dtype": "float16", "channels": 4, "size": SIZE // 8, "pixels": SIZE}
-        self.contract = {**contract, **numbers, "precision": str(dtype).removeprefix("torch.")}
+        self.contract: Contract = {**contract, **numbers, "precision": str(dtype).removeprefix("torch.")}
 
     def _pixels(self, frames: np.ndarray) -> Tensor:
         # The range is changed in float32: bfloat16 has 8 bits for what lies between 0 and 255.

@@ -1,12 +1,11 @@
 """The block-DCT codec: needs no weights, decodes to recognisable frames; for trying things out."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 from scipy.fft import dct
 
-from ...manifests.schema import FRAME_COLUMNS
+from ...manifests.schema import FRAME_COLUMNS, Contract
 from ..latents import SIZE, Posterior
 
 CELL = 8
@@ -25,7 +24,7 @@ class BlockDct:
     SCALING = 0.25
     """Brings latents of faces to a standard deviation of about 1 in channel 0."""
 
-    contract: dict[str, Any] = {  # noqa: RUF012 - a constant of the class, written into every footer
+    contract: Contract = {  # noqa: RUF012 - a constant of the class, written into every footer
         "id": "hs-data/block-dct",
         "revision": "1",
         "sha256": None,

@@ -25,7 +25,7 @@ class ModelFile:
     """`https://…`, or `hf://OWNER/REPOSITORY@REVISION/FILE` for a file of the Hugging Face Hub; None: by hand only."""
     framework: Literal["torch", "opencv"]
     """Library that computes it: `models.precision` changes the results of torch's only."""
-    own: bool = False
+    overridden: bool = False
     """Whether `models.toml` put it in the place of ours."""
 
 

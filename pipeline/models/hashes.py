@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...manifests.storage import sha256_file, write_json
 
@@ -11,6 +11,14 @@ FILE = ".hashes.json"
 REMEMBER_BYTES = 16 << 20
 """Smaller files are hashed in the time that reading and writing the memory takes."""
 Stamp = tuple[int, int, int, int]
+"""Size, time of content, time of change and inode of a file."""
+
+
+class Remembered(TypedDict):
+    """Hash of a file, and the stamp that the file had."""
+
+    stamp: list[int]
+    sha256: str
 
 
 def hash_file(path: Path, *, trust: bool = True) -> str:
@@ -24,8 +32,8 @@ def hash_file(path: Path, *, trust: bool = True) -> str:
     stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     if not trust or stat.st_size < REMEMBER_BYTES:
         return sha256_file(path)
-    known = _read(path.parent).get(path.name, {})
-    if known.get("stamp") == list(stamp):
+    known = _read(path.parent).get(path.name)
+    if known is not None and known["stamp"] == list(stamp):
         return known["sha256"]
     sha256 = _hash_once(path, stamp)
     _remember(path, stamp, sha256)
@@ -38,7 +46,7 @@ def _hash_once(path: Path, stamp: Stamp) -> str:
     return sha256_file(path)
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> dict[str, Remembered]:
     try:
         table = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,14 +1,33 @@
 """`hs-data models`: every model with its licence, size and hash, and whether it is on this machine."""
 
-from typing import Any
+from typing import TypedDict
 
 from . import lock
 from .entries import ModelFile
 from .registry import ModelsConfig, entries, expected_sha256, find, models_dir
 
 
-def list_models(config: ModelsConfig) -> list[dict[str, Any]]:
-    """Return a record for each model; None is what nobody knows.
+class ModelRow(TypedDict):
+    """A row of the list; None is what nobody knows."""
+
+    name: str
+    purpose: str
+    licence: str
+    commercial: bool
+    size_bytes: int | None
+    sha256: str | None
+    checked: str
+    """File or publisher that the hash is compared with."""
+    source: str
+    url: str | None
+    filename: str
+    overridden: bool
+    found: str
+    """Path of the file, or the folder that it is not in."""
+
+
+def list_models(config: ModelsConfig) -> list[ModelRow]:
+    """Return a row for each model.
 
     Raises:
         ConfigError: `models.toml` is not right.
@@ -17,7 +36,7 @@ def list_models(config: ModelsConfig) -> list[dict[str, Any]]:
     return [_describe(entry, config) for entry in entries(config)]
 
 
-def _describe(entry: ModelFile, config: ModelsConfig) -> dict[str, Any]:
+def _describe(entry: ModelFile, config: ModelsConfig) -> ModelRow:
     folder = models_dir(config)
     recorded = None if entry.sha256 else lock.read_lock(folder).get(entry.name)
     path = find(entry.name, config)
@@ -32,14 +51,14 @@ def _describe(entry: ModelFile, config: ModelsConfig) -> dict[str, Any]:
         "source": entry.source,
         "url": entry.url,
         "filename": entry.filename,
-        "own": entry.own,
+        "overridden": entry.overridden,
         "found": str(path) if path else f"not in {folder}",
     }
 
 
 def _how_checked(entry: ModelFile, recorded: lock.Record | None) -> str:
     if entry.sha256:
-        return "against your models.toml" if entry.own else "against the published sha256"
+        return "against your models.toml" if entry.overridden else "against the published sha256"
     if recorded:
         return f"against {lock.FILE} ({recorded.source})"
     begins = f"begins with {entry.sha256_begins}; " if entry.sha256_begins else ""

@@ -52,23 +52,23 @@ def known_name(name: str, *, where: str = "") -> str:
 def _replaced(entry: ModelFile, table: object, where: str) -> ModelFile:
     if not isinstance(table, dict) or not table:
         raise ConfigError(f"{where}: is no table of settings; write [{entry.name}] and the settings below it")
-    own = settings.build(ModelOverride, table, path=f"{where}.")
-    if own.url and set(table) == {"url"}:
-        return replace(entry, url=own.url)
-    if not re.fullmatch(r"[0-9a-f]{64}", own.sha256):
+    override = settings.build(ModelOverride, table, path=f"{where}.")
+    if override.url and set(table) == {"url"}:
+        return replace(entry, url=override.url)
+    if not re.fullmatch(r"[0-9a-f]{64}", override.sha256):
         raise ConfigError(f"{where}.sha256: 64 hex digits in small letters are needed; `sha256sum FILE` prints them")
-    if not own.filename or Path(own.filename).name != own.filename or own.filename.startswith("."):
+    if not override.filename or Path(override.filename).name != override.filename or override.filename.startswith("."):
         raise ConfigError(f"{where}.filename: the plain name of a file in the same folder is needed")
     return replace(
         entry,
-        filename=own.filename,
-        sha256=own.sha256,
+        filename=override.filename,
+        sha256=override.sha256,
         sha256_begins="",
         size_bytes=None,
-        licence=own.licence,
-        commercial=own.commercial,
-        purpose=own.purpose or entry.purpose,
-        source=own.source,
-        url=own.url or None,
-        own=True,
+        licence=override.licence,
+        commercial=override.commercial,
+        purpose=override.purpose or entry.purpose,
+        source=override.source,
+        url=override.url or None,
+        overridden=True,
     )

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...manifests import settings
 from ...manifests.errors import ConfigError, ModelError
@@ -59,7 +59,7 @@ def with_absolute_dir(config: ModelsConfig) -> ModelsConfig:
 
 
 def entries(config: ModelsConfig) -> list[ModelFile]:
-    """Return all models, own ones in the place of ours; raise `ConfigError` when `models.toml` is not right."""
+    """Return all models, overrides in the place of ours; raise `ConfigError` when `models.toml` is not right."""
     return list(read_entries(models_dir(config)).values())
 
 
@@ -86,7 +86,7 @@ def find(name: str, config: ModelsConfig, *, trust: bool = True) -> Path | None:
     wanted = expected_sha256(entry, folder)
     if wanted is None:
         return named if named.is_file() and has_known_part(entry, named, hash_file(named, trust=trust)) else None
-    size_bytes = entry.size_bytes or (recorded.size_bytes if recorded and not entry.own else None)
+    size_bytes = entry.size_bytes or (recorded.size_bytes if recorded and not entry.overridden else None)
     for path in [named, *_by_size(folder, size_bytes)]:
         if path.is_file() and hash_file(path, trust=trust) == wanted:
             return path
@@ -189,7 +189,7 @@ def how_to_get(names: Sequence[str], config: ModelsConfig) -> str:
 
 
 def sha256_of(name: str, config: ModelsConfig) -> str:
-    """Return the hash of the file that is used as a model: published, own, recorded, or found.
+    """Return the hash of the file that is used as a model: published, overridden, recorded, or found.
 
     Raises:
         ModelError: it is not known and the file is not there.
@@ -214,7 +214,7 @@ def uses_torch(names: Sequence[str], config: ModelsConfig) -> bool:
     return any(get(name, config).framework == "torch" for name in names)
 
 
-def as_used(names: Sequence[str], config: ModelsConfig) -> list[dict[str, Any]]:
+def as_used(names: Sequence[str], config: ModelsConfig) -> list[dict[str, str]]:
     """Return what a dataset states of the models that made it."""
     return [
         {"name": name, "sha256": sha256_of(name, config), "licence": get(name, config).licence}

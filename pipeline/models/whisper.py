@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional
 from whisper.model import AudioEncoder
 
 from ...manifests.errors import ModelError
-from ...manifests.schema import Column
+from ...manifests.schema import Column, Contract
 from ...manifests.storage import sha256_file
 from ..audio_features import NUM_MELS, spectrogram
 from .weights import load_weights
@@ -66,7 +65,7 @@ class WhisperEncoder:
         self._positions = self._network.get_buffer("positional_embedding")
         num_states, width = len(self._blocks) + 1, self._positions.shape[1]
         self.column = Column(dtype="<f2", shape=(2, num_states, width))
-        self.contract: dict[str, Any] = {
+        self.contract: Contract = {
             "id": "openai-whisper",
             "revision": "1",
             "sha256": sha256_file(weights),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -20,7 +20,27 @@ WITHIN_FRAMES = 1.0
 MOST_STEPS = 9
 """Thresholds of the table that are taken from what was measured."""
 Estimate = Callable[[np.ndarray, np.ndarray], SyncEstimate]
-Row = dict[str, Any]
+
+
+class ThresholdRow(TypedDict):
+    """Trials that reach a threshold of the confidence, and how right they are; see `table`."""
+
+    threshold: float
+    trials: int
+    share: float
+    foreign: float | None
+    recall: float | None
+    followed: float | None
+    median_error: float | None
+    p95_error: float | None
+
+
+class LeadRow(TypedDict):
+    """Trials of one lead that was put in."""
+
+    lead: int
+    recall: float
+    bias: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +158,7 @@ def _swapped(subject: Subject, other: Subject, estimate: Estimate, spans: int) -
     return estimate(subject.seen[: length - spans], other.pcm[: length * SAMPLES_PER_FRAME]).confidence
 
 
-def table(found: Trials, in_use: Sequence[float]) -> list[Row]:
+def table(found: Trials, in_use: Sequence[float]) -> list[ThresholdRow]:
     """Return a row per confidence threshold: how much reaches it, and how right that is.
 
     Args:
@@ -167,23 +187,29 @@ def thresholds(confidence: np.ndarray, in_use: Sequence[float]) -> list[float]:
     return sorted({0.0, *scale, *in_use})
 
 
-def _row(threshold: float, confidence: np.ndarray, error: np.ndarray, moved: np.ndarray, foreign: np.ndarray) -> Row:
+def _row(
+    threshold: float, confidence: np.ndarray, error: np.ndarray, moved: np.ndarray, foreign: np.ndarray
+) -> ThresholdRow:
     reached = confidence >= threshold
-    row: Row = {"threshold": threshold, "trials": int(reached.sum()), "share": round(float(reached.mean()), 4)}
-    row["foreign"] = round(float((foreign >= threshold).mean()), 4) if len(foreign) else None
-    measures: dict[str, float | None] = dict.fromkeys(("recall", "followed", "median_error", "p95_error"))
+    row = ThresholdRow(
+        threshold=threshold,
+        trials=int(reached.sum()),
+        share=round(float(reached.mean()), 4),
+        foreign=round(float((foreign >= threshold).mean()), 4) if len(foreign) else None,
+        recall=None,
+        followed=None,
+        median_error=None,
+        p95_error=None,
+    )
     if reached.any():
         median, high = np.percentile(error[reached], (50, 95))
-        measures = {
-            "recall": round(float((error[reached] <= WITHIN_FRAMES).mean()), 4),
-            "followed": round(float((moved[reached] <= WITHIN_FRAMES).mean()), 4),
-            "median_error": round(float(median), 3),
-            "p95_error": round(float(high), 3),
-        }
-    return row | measures
+        row["recall"] = round(float((error[reached] <= WITHIN_FRAMES).mean()), 4)
+        row["followed"] = round(float((moved[reached] <= WITHIN_FRAMES).mean()), 4)
+        row["median_error"], row["p95_error"] = round(float(median), 3), round(float(high), 3)
+    return row
 
 
-def by_lead(found: Trials) -> Iterator[Row]:
+def by_lead(found: Trials) -> Iterator[LeadRow]:
     """Yield a row per lead that was put in: share found within a frame, and the median of what was found less it."""
     for lead in sorted({trial.lead for trial in found.trials}):
         errors = np.array([trial.found - lead for trial in found.trials if trial.lead == lead])

@@ -608,7 +608,7 @@ def test_own_weights_stand_in_for_ours(folder: Path):
     assert registry.require("syncnet", config) == folder / "mine.pt"
     assert registry.as_used(["syncnet"], config) == [{"name": "syncnet", "sha256": sha256(BODY), "licence": "CC0"}]
     row = next(row for row in list_models(config) if row["name"] == "syncnet")
-    assert (row["own"], row["checked"]) == (True, "against your models.toml")
+    assert (row["overridden"], row["checked"]) == (True, "against your models.toml")
     assert row["purpose"] == "lead of the sound and its confidence (sync.backend=syncnet)"
     (folder / "mine.pt").write_bytes(BODY[1:])
     with pytest.raises(ModelError, match=r"mine\.pt there has another sha256\); put mine\.pt there"):
@@ -618,7 +618,7 @@ def test_own_weights_stand_in_for_ours(folder: Path):
 def test_a_mirror_is_another_address_of_the_same_file(server: Server, weights: Path, folder: Path):
     describe(folder, "yunet", url=f"{server.url}/any")
     entry = registry.get("yunet", ModelsConfig(dir=str(folder)))
-    assert (entry.own, entry.licence, entry.url) == (False, "MIT", f"{server.url}/any")
+    assert (entry.overridden, entry.licence, entry.url) == (False, "MIT", f"{server.url}/any")
     server.did.body = next(weights.glob("*yunet*.onnx")).read_bytes()
     assert get("yunet", folder)[0].path.name == "face_detection_yunet_2023mar.onnx"
 
