@@ -1,4 +1,4 @@
-"""What the shell offers behind an option; looked up only when somebody presses the tab key."""
+"""Words that the shell offers behind an option; looked up only when somebody presses the tab key."""
 
 from collections.abc import Iterator
 from pathlib import Path

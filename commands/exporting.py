@@ -34,7 +34,7 @@ def export(
     """
     from ..pipeline.export import command  # noqa: PLC0415
 
-    request = command.Request(
+    request = command.ExportRequest(
         dataset=dataset,
         kind=to,
         output=output,
@@ -46,4 +46,4 @@ def export(
         num_workers=workers,
         limit=limit,
     )
-    emit(command.export(request, console()), as_json)
+    emit(command.export(request, console()).as_json(), as_json)

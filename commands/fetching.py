@@ -51,6 +51,6 @@ def fetch(
     if dry_run:
         emit(command.dry_run(request), as_json)
         return
-    facts = command.run(request, console())
-    emit(facts, as_json)
-    command.judge(facts, limit)
+    summary = command.run(request, console())
+    emit(summary.as_json(), as_json)
+    command.judge(summary.outcome, limit)

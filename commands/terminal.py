@@ -1,11 +1,11 @@
-"""What commands share: options, and where they print. Data goes to standard output, all else to standard error."""
+"""Options that commands share, and where they print: data to standard output, all else to standard error."""
 
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 60.0
 STOPPED = 130
-"""What Ctrl-C ends with, as in a shell."""
+"""Exit code of Ctrl-C, as in a shell."""
 TERMINATED = 143
-"""What SIGTERM ends with, as in a shell."""
+"""Exit code of SIGTERM, as in a shell."""
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder made by `hs-data build`.")]
 SelectionOption = Annotated[
     str | None,
@@ -102,7 +102,7 @@ def log_to_stderr() -> None:
     printable.log_to_stderr()
 
 
-def emit(value: list[dict[str, Any]] | dict[str, Any], as_json: bool) -> None:
+def emit(value: Sequence[Mapping[str, object]] | Mapping[str, object], as_json: bool) -> None:
     """Print rows or facts as data."""
     if as_json:
         print_json(value)

@@ -1,6 +1,7 @@
 """Wrong words on the command line, told in one line: what, where, what to do."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 CHOICES = re.compile(r"is not one of (.*?)\.?$")
@@ -47,7 +48,7 @@ def _message(error: Any) -> str:  # noqa: ANN401
     return _fault(name, faults[0]) if faults else f"{name}: {error.message.rstrip('.')}"
 
 
-def _fault(name: str, fault: dict[str, Any]) -> str:
+def _fault(name: str, fault: Mapping[str, Any]) -> str:
     """Say in our words what pydantic found of one value."""
     from ..manifests.near import choice  # noqa: PLC0415
 

@@ -44,7 +44,7 @@ def match(
         named: what a file's path alone tells, used only where nothing is annotated; None: nothing.
         alias: turns a file's name without ending into the one that `cut_stems` has.
     """
-    files = _Files(media, alias)
+    files = _MediaFiles(media, alias)
     used: dict[str, SourceVideo] = {}
     missing: dict[str, list[AnnotatedClip]] = {}
     is_annotated = False
@@ -77,7 +77,7 @@ def match(
             )
 
 
-class _Files:
+class _MediaFiles:
     """The files by name without ending; of several with one name, a video before a sound, then by path."""
 
     def __init__(self, media: Sequence[str], alias: Callable[[str], str]) -> None:

@@ -2,15 +2,32 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import SourceError
 from . import Source
 from .folder import walk
 
 
-def overview(sources: list[Source], root: Path | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class SourceSurvey:
+    """Counts of what a reader finds in a folder; the names are those that `hs-data sources` prints."""
+
+    found: bool
+    files: int
+    """Files that can be probed."""
+    spans: int
+    """Annotated stretches."""
+    people: int
+    refused: dict[str, int]
+    """Records that cannot be used, by reason."""
+    examples: dict[str, str]
+    """The first record of each reason."""
+
+
+def overview(sources: list[Source], root: Path | None) -> list[Mapping[str, object]]:
     """Return a line about each source, and with a folder whether it is found there and how many files of each part.
 
     A folder may hold several sources, each below its own name.
@@ -25,7 +42,7 @@ def overview(sources: list[Source], root: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def describe(source: Source, root: Path | None) -> dict[str, Any]:
+def describe(source: Source, root: Path | None) -> Mapping[str, object]:
     """Return all about a source, and with a folder what its reader finds there and which parts are missing."""
     names = ("name", "summary", "layout", "obtain", "licence", "citation", "expected", "preset", "needs_input")
     facts = {name: getattr(source, name) for name in (*names, "defaults")}
@@ -34,7 +51,7 @@ def describe(source: Source, root: Path | None) -> dict[str, Any]:
     folder = _folder(root, source)
     counts = count_parts(folder, source)
     missing = [part for part, number in counts.items() if not number]
-    return facts | survey(folder, source) | counts | {"missing": ", ".join(missing) or "nothing"}
+    return facts | vars(survey(folder, source)) | counts | {"missing": ", ".join(missing) or "nothing"}
 
 
 def _folder(root: Path, source: Source) -> Path:
@@ -53,12 +70,8 @@ def count_parts(root: Path, source: Source) -> dict[str, int]:
     return counts
 
 
-def survey(root: Path, source: Source) -> dict[str, Any]:
-    """Read a source as a build would, without opening a video.
-
-    Returns:
-        `found`, `files` that can be probed, annotated `spans`, `people`, `refused` by reason and the first `examples`.
-    """
+def survey(root: Path, source: Source) -> SourceSurvey:
+    """Read a source as a build would, without opening a video."""
     num_files = num_spans = 0
     people: set[str] = set()
     refused: Counter[str] = Counter()
@@ -71,5 +84,11 @@ def survey(root: Path, source: Source) -> dict[str, Any]:
         num_files += 1
         num_spans += len(video.spans)
         people.update(who for who in (video.identity, *(span.identity for span in video.spans)) if who)
-    facts: dict[str, Any] = {"found": num_files > 0, "files": num_files, "spans": num_spans, "people": len(people)}
-    return facts | {"refused": dict(refused), "examples": examples}
+    return SourceSurvey(
+        found=num_files > 0,
+        files=num_files,
+        spans=num_spans,
+        people=len(people),
+        refused=dict(refused),
+        examples=examples,
+    )

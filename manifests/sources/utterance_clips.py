@@ -15,7 +15,7 @@ def _beside(path: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class UtteranceLayout:
     """Where the clips of a source lie."""
 
     clip: re.Pattern[str]
@@ -28,7 +28,7 @@ class Layout:
     """`part/folder/number` to official split, where lists say it."""
 
 
-def list_clips(root: Path, layout: Layout) -> Iterator[SourceVideo]:
+def list_clips(root: Path, layout: UtteranceLayout) -> Iterator[SourceVideo]:
     """Yield the clips that lie where the source puts them, with the text of those that have one, and what is wrong.
 
     A clip without a text is used; a text without a clip, and a media file that lies elsewhere, are counted.
@@ -55,7 +55,7 @@ def list_clips(root: Path, layout: Layout) -> Iterator[SourceVideo]:
 
 
 def _clip(
-    root: Path, path: str, note: str | None, groups: Mapping[str, str | None], layout: Layout
+    root: Path, path: str, note: str | None, groups: Mapping[str, str | None], layout: UtteranceLayout
 ) -> Iterator[SourceVideo]:
     part, identity = groups["part"], groups["identity"]
     name = str(PurePosixPath(*PurePosixPath(path).parts[-3:]).with_suffix(""))

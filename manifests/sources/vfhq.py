@@ -29,7 +29,7 @@ ROW = re.compile(rf"\s*(\d{{1,9}})\s+\S+\s+{COLUMN}\s+{COLUMN}\s+{COLUMN}\s+{COL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class FrameRow:
     """One frame of a clip."""
 
     frame: int
@@ -44,7 +44,7 @@ class Body:
 
     fps: Fraction | None
     crop: Box | None
-    rows: tuple[Row, ...]
+    rows: tuple[FrameRow, ...]
     faults: tuple[str, ...]
     """Lines that cannot be read, as `line N: why`."""
 
@@ -63,7 +63,7 @@ def read_body(path: Path) -> Body:
     Rows are `frame index x y w h ...`, or `frame index x0 y0 x1 y1 ...` where the column header says `X1`.
     """
     sizes: dict[str, Fraction] = {}
-    rows: list[Row] = []
+    rows: list[FrameRow] = []
     faults: list[str] = []
     crop: list[Fraction] | None = None
     are_corners = False
@@ -86,12 +86,14 @@ def read_body(path: Path) -> Body:
     return Body(fps=sizes.get("FPS"), crop=whole, rows=tuple(rows), faults=tuple(faults))
 
 
-def _row(line: str, *, are_corners: bool) -> Row:
+def _row(line: str, *, are_corners: bool) -> FrameRow:
     found = ROW.fullmatch(line)
     if not found:
         raise UnreadableError("not FRAME INDEX X0 Y0 W H")
     x, y, third, fourth = map(float, found.groups()[1:])
-    return Row(frame=int(found[1]), corners=(x, y, third, fourth) if are_corners else (x, y, x + third, y + fourth))
+    return FrameRow(
+        frame=int(found[1]), corners=(x, y, third, fourth) if are_corners else (x, y, x + third, y + fourth)
+    )
 
 
 def _clips(root: Path, notes: list[str], refused: list[SourceVideo]) -> Iterator[AnnotatedClip]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from .annotations import YOUTUBE_ID, Box, SourceVideo, Span, refuse
 from .folder import list_media
-from .utterance_clips import Layout, list_clips
+from .utterance_clips import UtteranceLayout, list_clips
 from .utterances import Utterance, read_utterance
 
 CLIP = re.compile(
@@ -22,7 +22,9 @@ def list_voxceleb2(root: Path) -> Iterator[SourceVideo]:
 
     Of a text whose clip is not there, the stretch of the original `<YouTube id>.*` is used where that is.
     """
-    layout = Layout(clip=CLIP, splits={"test": "test"}, note=lambda path: re.sub(r"(^|/)mp4/", r"\1txt/", path))
+    layout = UtteranceLayout(
+        clip=CLIP, splits={"test": "test"}, note=lambda path: re.sub(r"(^|/)mp4/", r"\1txt/", path)
+    )
     media = [path for path in list_media(root) if not CLIP.fullmatch(path)]
     originals = {PurePosixPath(path).stem: path for path in media if YOUTUBE_ID.fullmatch(PurePosixPath(path).stem)}
     used: dict[str, SourceVideo] = {}
@@ -41,6 +43,11 @@ def list_voxceleb2(root: Path) -> Iterator[SourceVideo]:
             yield video
     yield from used.values()
     yield from (video for video in strays if video.path not in used)
+
+
+def _text_beside(path: str) -> str:
+    """Return the path of a clip's text, but for the ending: `mp4/` and `txt/` are trees of the same shape."""
+    return re.sub(r"(^|/)mp4/", r"\1txt/", path)
 
 
 def _stretch(root: Path, missing: SourceVideo, original: str) -> SourceVideo:

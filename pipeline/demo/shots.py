@@ -11,7 +11,7 @@ from .photo import read_photo
 from .speech import Speech
 
 
-class Shot(Protocol):
+class DemoShot(Protocol):
     """Anything that can be filmed; the same time gives the same picture."""
 
     def draw(self, time_s: float) -> np.ndarray:
@@ -45,7 +45,7 @@ class Hidden:
 
     MOVE_S = 0.3
 
-    def __init__(self, shot: Shot, start_s: float, end_s: float) -> None:
+    def __init__(self, shot: DemoShot, start_s: float, end_s: float) -> None:
         self._shot, self._start_s, self._end_s = shot, start_s, end_s
         self._paper = _draw_paper(340, 420)
 
@@ -67,7 +67,7 @@ class Hidden:
 class SideBySide:
     """Two shots in one picture, as in a video call."""
 
-    def __init__(self, left: Shot, right: Shot) -> None:
+    def __init__(self, left: DemoShot, right: DemoShot) -> None:
         self._shots = (left, right)
 
     def draw(self, time_s: float) -> np.ndarray:
@@ -107,7 +107,7 @@ class Edit:
         cuts_s: when the second and every later one begins.
     """
 
-    def __init__(self, shots: Sequence[Shot], cuts_s: Sequence[float]) -> None:
+    def __init__(self, shots: Sequence[DemoShot], cuts_s: Sequence[float]) -> None:
         self._shots, self._cuts_s = shots, cuts_s
 
     def draw(self, time_s: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...manifests.errors import DatasetError
 from ...manifests.storage import atomic_path, digest, read_json, sha256_file, write_json
 from ..media.mp4 import add_sound, encode_video
-from .clips import Clip, Film, clips
+from .clips import DemoClip, DemoVideo, clips
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ def make_demo(folder: Path) -> list[Path]:
     todo = [clip for clip in clips() if not _is_whole(folder / clip.name, hashes.get(clip.name))]
     if todo:
         logger.info("demo: making %d files in %s", len(todo), folder)
-    for film, group in _by_film(todo):
-        video = encode_video(film.pictures(), film.rate)
+    for video, group in _by_video(todo):
+        encoded = encode_video(video.pictures(), video.rate)
         for clip in group:
-            hashes[clip.name] = _write(folder / clip.name, clip, video)
+            hashes[clip.name] = _write(folder / clip.name, clip, encoded)
             write_json(folder / RECORD, {"made_with": tools, "sha256": hashes})
     return sorted(folder / clip.name for clip in clips())
 
@@ -51,20 +51,22 @@ def _is_whole(path: Path, sha256: str | None) -> bool:
     return sha256 is not None and path.is_file() and sha256_file(path) == sha256
 
 
-def _by_film(todo: list[Clip]) -> Iterator[tuple[Film, list[Clip]]]:
+def _by_video(todo: list[DemoClip]) -> Iterator[tuple[DemoVideo, list[DemoClip]]]:
     """Group clips that show the same pictures: those are drawn and encoded once."""
-    films = {id(clip.film): clip.film for clip in todo}
-    for key, film in films.items():
-        yield film, [clip for clip in todo if id(clip.film) == key]
+    videos = {id(clip.video): clip.video for clip in todo}
+    for key, video in videos.items():
+        yield video, [clip for clip in todo if id(clip.video) == key]
 
 
-def _write(path: Path, clip: Clip, video: bytes) -> str:
+def _write(path: Path, clip: DemoClip, encoded: bytes) -> str:
     """Write one file and return its hash."""
     with atomic_path(path) as temporary:
         if clip.speech is None:
-            temporary.write_bytes(video)
+            temporary.write_bytes(encoded)
         else:
-            add_sound(video, clip.pcm(), temporary, sample_rate_hz=clip.sample_rate_hz, num_channels=clip.num_channels)
+            add_sound(
+                encoded, clip.pcm(), temporary, sample_rate_hz=clip.sample_rate_hz, num_channels=clip.num_channels
+            )
         if clip.kept_bytes < 1:
             content = temporary.read_bytes()
             temporary.write_bytes(content[: int(clip.kept_bytes * len(content))])

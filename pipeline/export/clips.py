@@ -1,4 +1,4 @@
-"""What is exported of a dataset: its kept clips, where they come from, and what is told about each."""
+"""Kept clips of a dataset on their way out: where they come from, and the facts that go with each."""
 
 import re
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ class ExportClip:
     video_id: str
     """sha256 of the source file."""
     path: str
-    """Of the source file, below the source folder."""
+    """Path of the source file, below the source folder."""
     split: str
     start_frame: int
     """25 fps, from the first frame of the source file."""
     stored: Clip
     """As a dataset reads it."""
     facts: Mapping[str, Any]
-    """What is told about it, JSON values."""
+    """Columns of the clip table that go with it, JSON values."""
 
 
 def kept_clips(dataset: Dataset) -> list[ExportClip]:
@@ -53,7 +53,7 @@ def kept_clips(dataset: Dataset) -> list[ExportClip]:
     return sorted(clips, key=lambda clip: clip.clip_id)
 
 
-def _clip(row: dict[str, Any], stored: Clip) -> ExportClip:
+def _clip(row: Mapping[str, Any], stored: Clip) -> ExportClip:
     if not CLIP_ID.fullmatch(row["clip_id"]) or row["split"] not in SPLITS:
         what = f"{row['clip_id']!r} in {row['split']!r} is no clip of a split"
         raise DatasetError(f"clips.parquet: {what}; run `hs-data verify`, or build again")

@@ -1,14 +1,13 @@
-"""What the `export` command does: check what is asked for, cut what is not there yet, lay it out, say how it went."""
+"""The `export` command: check what is asked for, cut what is not there yet, lay it out, say how it went."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,20 +20,23 @@ from ...manifests.storage import digest, read_json, write_bytes, write_json
 from ..media.source_clip import made_folder
 from .clips import ExportClip, kept_clips
 from .cut import Cutting, Failure, Pixels, cut
-from .layouts import FileList, Kind, Layout, VideoFolder, WebDataset
+from .layouts import ExportKind, ExportLayout, FileList, VideoFolder, WebDataset
 
 MARK = "export.json"
 """Says what an output folder holds; there before the first film."""
 TABLE = "export.jsonl"
 Ended = dict[str, Failure | None]
+"""Clip id to why it was not exported, or None."""
+CutTask = tuple[Sequence[ExportClip], dict[str, Path], Cutting]
+"""Arguments of `cut`: the clips of one source file, their targets, and how."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ExportRequest:
     """An export as it was asked for."""
 
     dataset: Path
-    kind: Kind
+    kind: ExportKind
     output: Path
     root: Path | None = None
     """The source folder; None: the videos that the source made itself, where it does."""
@@ -49,11 +51,25 @@ class Request:
     """Only the first so many clips, by id."""
 
 
-def export(request: Request, console: Console) -> dict[str, Any]:
-    """Export the kept clips of a dataset; what an earlier run made is left as it is.
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """The end of an export, in numbers."""
 
-    Returns:
-        Counts by how clips ended (`ok` or a reason), and the output.
+    num_clips: int
+    num_new: int
+    """Clips that this run cut."""
+    counts: Mapping[str, int]
+    """Clips by how they ended, `ok` or a reason."""
+    output: Path
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the command prints it."""
+        ended = dict(sorted(self.counts.items()))
+        return {"clips": self.num_clips, "new": self.num_new, **ended, "output": str(self.output)}
+
+
+def export(request: ExportRequest, console: Console) -> ExportSummary:
+    """Export the kept clips of a dataset; what an earlier run made is left as it is.
 
     Raises:
         ConfigError: an option that cannot be, or an output folder that holds something else.
@@ -75,10 +91,10 @@ def export(request: Request, console: Console) -> dict[str, Any]:
     if not counts["ok"]:
         first = next(failure for failure in ended.values() if failure)
         raise HsDataError(f"{request.output}: no clip was exported; {first.reason}: {first.detail}")
-    return {"clips": len(clips), "new": len(todo), **dict(sorted(counts.items())), "output": str(request.output)}
+    return ExportSummary(num_clips=len(clips), num_new=len(todo), counts=counts, output=request.output)
 
 
-def _cutting(dataset: Dataset, request: Request) -> Cutting:
+def _cutting(dataset: Dataset, request: ExportRequest) -> Cutting:
     """Check the options and say how clips are cut."""
     if request.size % 2:
         raise ConfigError(f"--size {request.size}: is odd; H.264 halves the colours")
@@ -97,7 +113,7 @@ def _cutting(dataset: Dataset, request: Request) -> Cutting:
     return Cutting(dataset=dataset.path, root=root, pixels=request.pixels, size=request.size, crf=request.crf)
 
 
-def _mark(dataset: Dataset, request: Request) -> None:
+def _mark(dataset: Dataset, request: ExportRequest) -> None:
     """Claim the output folder; refuse one that holds something else, for films are told apart by clip alone."""
     prints = dataset.index.fingerprints
     mark = {
@@ -118,7 +134,7 @@ def _mark(dataset: Dataset, request: Request) -> None:
     write_json(path, mark)
 
 
-def _layout(dataset: Dataset, request: Request) -> Layout:
+def _layout(dataset: Dataset, request: ExportRequest) -> ExportLayout:
     if request.kind == "latentsync-filelist":
         return FileList(output=request.output)
     if request.kind == "hf":
@@ -153,7 +169,7 @@ def _cut_all(
     return ended
 
 
-def _results(tasks: Sequence[tuple[Any, ...]], num_workers: int) -> Iterator[Ended]:
+def _results(tasks: Sequence[CutTask], num_workers: int) -> Iterator[Ended]:
     if num_workers < 2:
         yield from (cut(*task) for task in tasks)
         return

@@ -27,7 +27,7 @@ Pixels = Literal["source", "jpeg"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """What a worker needs to know; small values, for it goes to other processes."""
+    """Options of cutting that a worker needs; small values, for it goes to other processes."""
 
     dataset: Path
     root: Path | None
@@ -39,7 +39,7 @@ class Cutting:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a clip is not exported."""
+    """Reason why a clip is not exported."""
 
     reason: str
     """`source_missing`, `source_changed`, or a member of `REASONS`."""

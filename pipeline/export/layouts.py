@@ -1,4 +1,4 @@
-"""Where the films go and what lies beside them, for each kind of reader."""
+"""Layouts of an export: where the films go and what lies beside them, for each kind of reader."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ from ...manifests.records import SAMPLE_RATE_HZ
 from ...manifests.storage import atomic_path, write_bytes
 from .clips import SPLITS, ExportClip
 
-Kind = Literal["latentsync-filelist", "webdataset", "hf"]
+ExportKind = Literal["latentsync-filelist", "webdataset", "hf"]
 HF_SPLITS = {"val": "validation"}
-"""What `datasets` calls a split, where we call it otherwise."""
+"""Split to the name that `datasets` has for it, where it is another."""
 STAGING = ".films"
 """Films on their way into an archive."""
 
 
-class Layout(Protocol):
-    """What a kind of export must do."""
+class ExportLayout(Protocol):
+    """Interface of a kind of export."""
 
     def target(self, clip: ExportClip) -> Path:
         """Return where the film of a clip is to be written."""
@@ -131,8 +131,8 @@ class WebDataset:
     def _archives(self, clips: Sequence[ExportClip]) -> Iterator[tuple[Path, list[ExportClip]]]:
         """Yield the archives with the clips planned for each: one that cannot be made moves no other."""
         for split, some in _by_split(clips).items():
-            for place, start in enumerate(range(0, len(some), self.per_archive)):
-                yield self.output / f"{split}-{place:06d}.tar", some[start : start + self.per_archive]
+            for index, start in enumerate(range(0, len(some), self.per_archive)):
+                yield self.output / f"{split}-{index:06d}.tar", some[start : start + self.per_archive]
 
     def _write(self, path: Path, clips: Sequence[ExportClip]) -> None:
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:

@@ -1,10 +1,9 @@
-"""What the `fetch` command does: find out what is asked for and who brings it, fetch, say how it went."""
+"""The `fetch` command: find out what is asked for and who brings it, fetch, say how it went."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,11 +11,11 @@ from ...manifests.errors import ConfigError, HsDataError, SourceError
 from ...manifests.near import choice
 from ...manifests.sources import Source, get_source
 from ...manifests.sources.folder import is_dataset
-from .display import Display
-from .hub import HubDownloader, Place
-from .items import Downloader, Item, bring_annotations, listed_items
-from .ledger import Ledger
-from .run import fetch
+from .display import FetchProgress
+from .hub import HubAddress, HubDownloader
+from .items import Downloader, FetchItem, bring_annotations, listed_items
+from .ledger import FetchLedger
+from .run import FetchOutcome, fetch
 from .statuses import STATUSES, FetchFault
 from .youtube import YoutubeDownloader
 
@@ -24,7 +23,7 @@ HUB = "hf://"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class FetchRequest:
     """A fetch as it was asked for."""
 
     source: Source
@@ -40,7 +39,39 @@ class Request:
     """Rest between two videos of YouTube."""
 
 
-def make_request(*, source: str, input_: str | None, output: Path, again: Sequence[str], **numbers: Any) -> Request:  # noqa: ANN401
+@dataclass(frozen=True, kw_only=True)
+class FetchSummary:
+    """The end of a fetch, in numbers."""
+
+    num_requested: int
+    outcome: FetchOutcome
+    num_unreadable: int
+    """Records of the annotations that cannot be read."""
+    output: Path
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the command prints it."""
+        counts = {status: self.outcome.counts[status] for status in STATUSES if self.outcome.counts[status]}
+        return {
+            "requested": self.num_requested,
+            "tried": self.outcome.num_tried,
+            **counts,
+            "annotations_unreadable": self.num_unreadable,
+            "output": str(self.output),
+            "stopped": self.outcome.stopped,
+        }
+
+
+def make_request(
+    *,
+    source: str,
+    input_: str | None,
+    output: Path,
+    again: Sequence[str],
+    limit: int | None = None,
+    max_lines: int = FetchRequest.max_lines,
+    pause_s: float = FetchRequest.pause_s,
+) -> FetchRequest:
     """Turn command-line words into a request.
 
     Raises:
@@ -59,24 +90,32 @@ def make_request(*, source: str, input_: str | None, output: Path, again: Sequen
         raise ConfigError(f"--again {unknown[0]}: no such status; {choice(unknown[0], STATUSES)}")
     if (output.exists() and not output.is_dir()) or is_dataset(output):
         raise ConfigError(f"--output {output}: is a {'dataset' if output.is_dir() else 'file'}; name another folder")
-    return Request(source=known, input=input_, output=output, again=tuple(again), **numbers)
+    return FetchRequest(
+        source=known,
+        input=input_,
+        output=output,
+        limit=limit,
+        again=tuple(again),
+        max_lines=max_lines,
+        pause_s=pause_s,
+    )
 
 
-def dry_run(request: Request) -> dict[str, Any]:
+def dry_run(request: FetchRequest) -> dict[str, object]:
     """Say what would be fetched; nothing is written, and with a folder as input nothing is asked of anybody."""
     items, unreadable = _items(request)[:2]
-    rows = Ledger(request.output).preview(items)
+    rows = FetchLedger(request.output).preview(items)
     counts = Counter(row.status for row in rows)
     todo = [row for row in rows if STATUSES[row.status].again or row.status in request.again]
     sizes = [item.size_bytes for item in items if item.size_bytes is not None and item.status == "waiting"]
-    facts: dict[str, Any] = {"requested": len(items), "would_fetch": len(todo[: request.limit]), **counts}
+    facts: dict[str, object] = {"requested": len(items), "would_fetch": len(todo[: request.limit]), **counts}
     if sizes:
         facts["gigabytes"] = round(sum(sizes) / 1e9, 3)
     return facts | {"annotations_unreadable": unreadable, "output": str(request.output)}
 
 
-def run(request: Request, console: Console) -> dict[str, Any]:
-    """Fetch, and return the counts by status.
+def run(request: FetchRequest, console: Console) -> FetchSummary:
+    """Fetch, and say how it went.
 
     Raises:
         SourceError: nothing is named.
@@ -86,24 +125,17 @@ def run(request: Request, console: Console) -> dict[str, Any]:
     if downloader is None:
         downloader = YoutubeDownloader(max_lines=request.max_lines, pause_s=request.pause_s)
         bring_annotations(request.source, Path(request.input), request.output)
-    outcome = fetch(items, downloader, request.output, Display(console), limit=request.limit, again=request.again)
-    order = [status for status in STATUSES if outcome.counts[status]]
-    return {
-        "requested": len(items),
-        "tried": outcome.num_tried,
-        **{status: outcome.counts[status] for status in order},
-        "annotations_unreadable": unreadable,
-        "output": str(request.output),
-        "stopped": outcome.stopped,
-    }
+    outcome = fetch(items, downloader, request.output, FetchProgress(console), limit=request.limit, again=request.again)
+    return FetchSummary(num_requested=len(items), outcome=outcome, num_unreadable=unreadable, output=request.output)
 
 
-def judge(facts: dict[str, Any], limit: int | None) -> None:
+def judge(outcome: FetchOutcome, limit: int | None) -> None:
     """Raise `HsDataError` when the run stopped early or left what another run may bring."""
-    if facts["stopped"]:
-        what = "throttled" if facts.get("throttled") else "no connection"
-        raise HsDataError(f"fetch: stopped, {what} ({facts['stopped']}); run the same command later, it goes on")
-    left = {status: facts[status] for status in STATUSES if STATUSES[status].again and facts.get(status)}
+    counts = outcome.counts
+    if outcome.stopped:
+        what = "throttled" if counts["throttled"] else "no connection"
+        raise HsDataError(f"fetch: stopped, {what} ({outcome.stopped}); run the same command later, it goes on")
+    left = {status: counts[status] for status in STATUSES if STATUSES[status].again and counts[status]}
     if limit is not None:
         left.pop("waiting", None)
     if left:
@@ -111,10 +143,10 @@ def judge(facts: dict[str, Any], limit: int | None) -> None:
         raise HsDataError(f"fetch: {shown}; run the same command again, it tries these once more")
 
 
-def _items(request: Request) -> tuple[list[Item], int, Downloader | None]:
+def _items(request: FetchRequest) -> tuple[list[FetchItem], int, Downloader | None]:
     if not request.input.startswith(HUB):
         return *listed_items(request.source, Path(request.input), request.output), None
-    hub = HubDownloader(Place.parse(request.input))
+    hub = HubDownloader(HubAddress.parse(request.input))
     try:
         return hub.items(request.source, request.output), 0, hub
     except FetchFault as fault:

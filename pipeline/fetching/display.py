@@ -1,4 +1,4 @@
-"""What a fetch shows: two bars on a terminal, elsewhere a line for each item that did not come and one a minute."""
+"""Progress of a fetch: two bars on a terminal, elsewhere a line for each item that did not come and one a minute."""
 
 import time
 from collections import Counter
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from .items import Follow
-from .ledger import Row
+from .ledger import FetchRow
 
 LOG_EVERY_S = 60.0
 
 
-class Display:
+class FetchProgress:
     """Show how a fetch goes.
 
     Args:
@@ -51,11 +51,11 @@ class Display:
             yield
 
     def follow(self, name: str) -> Follow:
-        """Return what is told of the bytes of an item."""
+        """Return the function that is told of the bytes of an item."""
         self._bytes.reset(self._file, description=name[:40], total=None)
         return lambda done, total: self._bytes.update(self._file, completed=done, total=total)
 
-    def show(self, row: Row) -> None:
+    def show(self, row: FetchRow) -> None:
         """Tell how an item ended."""
         self._counts[row.status] += 1
         self._items.advance(self._task)

@@ -12,7 +12,7 @@ from ...manifests.sources import Source
 from ...manifests.sources.annotations import printable
 from ...manifests.sources.folder import is_media
 from ...manifests.storage import sha256_file
-from .items import SPLIT_LISTS, Follow, Item
+from .items import SPLIT_LISTS, FetchItem, Follow
 from .statuses import FetchFault
 
 PLACE = re.compile(r"hf://(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^/]+))?(?:/(?P<below>.+))?", re.ASCII)
@@ -20,7 +20,7 @@ STATUS_CODES = {401: "refused", 403: "refused", 404: "removed", 410: "removed", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class HubAddress:
     """A folder of a repository."""
 
     repository: str
@@ -29,29 +29,29 @@ class Place:
     """Folder in the repository; empty: all of it."""
 
     @staticmethod
-    def parse(word: str) -> "Place":
+    def parse(word: str) -> "HubAddress":
         """Read `hf://OWNER/NAME[@REVISION][/FOLDER]`."""
         found = PLACE.fullmatch(word)
         if not found:
             raise ConfigError(f"--input {word}: write hf://OWNER/NAME, hf://OWNER/NAME@REVISION or one with /FOLDER")
         below = (found["below"] or "").strip("/")
-        return Place(repository=found["repository"], revision=found["revision"] or "main", below=below)
+        return HubAddress(repository=found["repository"], revision=found["revision"] or "main", below=below)
 
 
 class HubDownloader:
     """Fetch files of a repository with `huggingface_hub`, which goes on with what it left in an item's folder.
 
     Args:
-        place: where.
+        address: the repository, and what of it.
         endpoint: address of the Hub; None: `HF_ENDPOINT`, or the public one.
         pause_s: rest between two files.
     """
 
-    def __init__(self, place: Place, *, endpoint: str | None = None, pause_s: float = 0.0) -> None:
+    def __init__(self, address: HubAddress, *, endpoint: str | None = None, pause_s: float = 0.0) -> None:
         self.pause_s = pause_s
-        self._place, self._endpoint = place, endpoint
+        self._address, self._endpoint = address, endpoint
 
-    def items(self, source: Source, output: Path) -> list[Item]:
+    def items(self, source: Source, output: Path) -> list[FetchItem]:
         """List what a source's reader takes: media, annotations, split lists; other files are passed over.
 
         Raises:
@@ -60,21 +60,21 @@ class HubDownloader:
         """
         wanted = [item for item in self._listed(output) if _is_wanted(item, source)]
         if not wanted:
-            where = f"hf://{self._place.repository}@{self._place.revision}/{self._place.below}"
+            where = f"hf://{self._address.repository}@{self._address.revision}/{self._address.below}"
             raise SourceError(
                 f"{where}: no media file or annotation of --source {source.name}; see its files on the Hub"
             )
         return sorted(wanted, key=lambda item: (is_media(item.id), item.id))
 
-    def _listed(self, output: Path) -> Iterator[Item]:
+    def _listed(self, output: Path) -> Iterator[FetchItem]:
         from huggingface_hub import HfApi  # noqa: PLC0415
         from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
         tree = HfApi(endpoint=self._endpoint).list_repo_tree(
-            self._place.repository,
-            path_in_repo=self._place.below or None,
+            self._address.repository,
+            path_in_repo=self._address.below or None,
             recursive=True,
-            revision=self._place.revision,
+            revision=self._address.revision,
             repo_type="dataset",
         )
         with _told():
@@ -83,7 +83,7 @@ class HubDownloader:
                     sha256 = entry.lfs.sha256 if entry.lfs else None
                     yield _item(entry.path, entry.size, sha256, output)
 
-    def download(self, item: Item, folder: Path, follow: Follow) -> Sequence[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: Follow) -> Sequence[Path]:
         """Bring a file and check its size and, where the Hub tells one, its sha256."""
         from huggingface_hub import hf_hub_download  # noqa: PLC0415
         from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
@@ -91,9 +91,9 @@ class HubDownloader:
         disable_progress_bars()  # ours is shown
         with _told():
             path = hf_hub_download(
-                self._place.repository,
+                self._address.repository,
                 item.id,
-                revision=self._place.revision,
+                revision=self._address.revision,
                 repo_type="dataset",
                 local_dir=folder,
                 endpoint=self._endpoint,
@@ -107,19 +107,19 @@ class HubDownloader:
         return [file]
 
 
-def _item(path: str, size_bytes: int, sha256: str | None, output: Path) -> Item:
+def _item(path: str, size_bytes: int, sha256: str | None, output: Path) -> FetchItem:
     parts = PurePosixPath(path).parts
     name = str(PurePosixPath(path).with_suffix(""))
     facts = {"id": printable(path), "name": name, "size_bytes": size_bytes, "sha256": sha256}
     is_safe = parts and all(part not in ("..", "/") and not part.startswith(".") for part in parts)
     if not is_safe or "\\" in path or printable(path) != path:
-        return Item(**facts, path="", status="refused")
+        return FetchItem(**facts, path="", status="refused")
     there = output.joinpath(*parts)
     is_there = there.is_file() and there.stat().st_size == size_bytes
-    return Item(**facts, path=name, status="already_there" if is_there else "waiting")
+    return FetchItem(**facts, path=name, status="already_there" if is_there else "waiting")
 
 
-def _is_wanted(item: Item, source: Source) -> bool:
+def _is_wanted(item: FetchItem, source: Source) -> bool:
     return is_media(item.id) or source.is_annotation(item.id) or item.id in SPLIT_LISTS
 
 

@@ -1,4 +1,4 @@
-"""What is to be fetched, and the interface of what fetches it."""
+"""Items to fetch, and the interface of what fetches them."""
 
 import shutil
 from collections import Counter
@@ -23,15 +23,15 @@ Follow = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class FetchItem:
     """One file to fetch."""
 
     id: str
     """YouTube id, or path in a repository of the Hub; unique in a run."""
     name: str
-    """What the source calls it."""
+    """Name that the source has for it."""
     path: str
-    """Where it goes below the output, `/` between parts, without ending."""
+    """Its path below the output, `/` between parts, without ending."""
     size_bytes: int | None = None
     sha256: str | None = None
     status: str = "waiting"
@@ -39,12 +39,12 @@ class Item:
 
 
 class Downloader(Protocol):
-    """What brings the bytes of an item."""
+    """Interface of what brings the bytes of an item."""
 
     pause_s: float
     """Rest between two items, so that a site is not pressed."""
 
-    def download(self, item: Item, folder: Path, follow: Follow) -> Sequence[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: Follow) -> Sequence[Path]:
         """Put the file or files of an item into a folder of its own, going on with what an earlier try left there.
 
         Returns:
@@ -57,7 +57,7 @@ class Downloader(Protocol):
         ...
 
 
-def listed_items(source: Source, root: Path, output: Path) -> tuple[list[Item], int]:
+def listed_items(source: Source, root: Path, output: Path) -> tuple[list[FetchItem], int]:
     """Return the videos that a source names, in the order of its reader, each YouTube id once.
 
     Args:
@@ -74,7 +74,7 @@ def listed_items(source: Source, root: Path, output: Path) -> tuple[list[Item], 
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; name the one with the annotations. {source.guide()}")
     there = _found_ids(source, output)
-    items: dict[str, Item] = {}
+    items: dict[str, FetchItem] = {}
     counts: Counter[str] = Counter()
     for video in source.list_videos(root):
         counts[video.reason or "ok"] += 1
@@ -86,13 +86,13 @@ def listed_items(source: Source, root: Path, output: Path) -> tuple[list[Item], 
     return list(items.values()), counts["annotation_unreadable"]
 
 
-def _item(video: SourceVideo, there: set[str]) -> Item:
+def _item(video: SourceVideo, there: set[str]) -> FetchItem:
     youtube_id = video.youtube_id
     name = str(PurePosixPath(video.path).with_suffix(""))
     if youtube_id is None or not YOUTUBE_ID.fullmatch(youtube_id):
-        return Item(id=video.path, name=name, path=name, status="no_address" if video.reason else "already_there")
+        return FetchItem(id=video.path, name=name, path=name, status="no_address" if video.reason else "already_there")
     status = "already_there" if youtube_id in there else "waiting"
-    return Item(id=youtube_id, name=name, path=f"{VIDEO_FOLDER}/{youtube_id}", status=status)
+    return FetchItem(id=youtube_id, name=name, path=f"{VIDEO_FOLDER}/{youtube_id}", status=status)
 
 
 def _found_ids(source: Source, output: Path) -> set[str]:

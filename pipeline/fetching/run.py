@@ -13,43 +13,43 @@ from filelock import FileLock, Timeout
 from ...manifests.errors import HsDataError
 from ...manifests.sources.folder import is_media
 from ...manifests.storage import digest, sync
-from .display import Display
-from .items import Downloader, Follow, Item
-from .ledger import Ledger, Row
+from .display import FetchProgress
+from .items import Downloader, FetchItem, Follow
+from .ledger import FetchLedger, FetchRow
 from .statuses import STATUSES, FetchFault
-from .streams import place
+from .streams import join_streams
 
 WORK = ".fetch"
 """Folder of what is on its way; readers pass over hidden ones."""
 TRIES = 3
-"""Of one item in one run, while the connection breaks."""
+"""Tries of one item in one run, while the connection breaks."""
 WAIT_S = 2.0
-"""Before the second try; twice as long before the third."""
+"""Rest before the second try; twice as long before the third."""
 MOST_BROKEN = 5
 """Items in a row whose connection breaks before the run stops: then it is not the items."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a run went."""
+class FetchOutcome:
+    """Result of a run."""
 
     counts: Counter[str]
     """Items by status, all that were requested."""
     num_tried: int
     stopped: str | None
-    """Why the run ended before its last item."""
+    """Reason why the run ended before its last item."""
 
 
 def fetch(
-    items: Sequence[Item],
+    items: Sequence[FetchItem],
     downloader: Downloader,
     output: Path,
-    display: Display,
+    display: FetchProgress,
     *,
     limit: int | None = None,
     again: Collection[str] = (),
     wait_s: float = WAIT_S,
-) -> Outcome:
+) -> FetchOutcome:
     """Fetch what is not there yet and can be had; a run that ends in any way is gone on with by the next one.
 
     Args:
@@ -66,7 +66,7 @@ def fetch(
         OSError: the disk.
     """
     with _alone(output):
-        ledger = Ledger(output)
+        ledger = FetchLedger(output)
         ledger.begin(items)
         todo = [item for item in items if _is_open(ledger.rows[item.id].status, again)][:limit]
         stopped, num_broken, num_tried = None, 0, 0
@@ -85,17 +85,17 @@ def fetch(
         if _is_empty(output / WORK):
             (output / WORK).rmdir()
         counts = Counter(ledger.rows[item.id].status for item in items)
-        return Outcome(counts=counts, num_tried=num_tried, stopped=stopped)
+        return FetchOutcome(counts=counts, num_tried=num_tried, stopped=stopped)
 
 
 def _is_open(status: str, again: Collection[str]) -> bool:
     return STATUSES[status].again or status in again
 
 
-def _fetch_one(item: Item, downloader: Downloader, output: Path, follow: Follow, wait_s: float) -> Row:
+def _fetch_one(item: FetchItem, downloader: Downloader, output: Path, follow: Follow, wait_s: float) -> FetchRow:
     """Try an item; what is on its way stays for the next run where that may go on with it."""
     folder = output / WORK / digest("fetch", item.id)[:20]
-    row = Row(id=item.id, name=item.name, status="ok")
+    row = FetchRow(id=item.id, name=item.name, status="ok")
     for number in range(TRIES):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -117,7 +117,7 @@ def _fetch_one(item: Item, downloader: Downloader, output: Path, follow: Follow,
 def _name(files: Sequence[Path], stem: Path) -> Path:
     """Give downloaded files their place; media only with picture and sound."""
     if is_media(files[0].name):
-        return place(files, stem)
+        return join_streams(files, stem)
     final = stem.with_name(stem.name + files[0].suffix)
     final.parent.mkdir(parents=True, exist_ok=True)
     sync(files[0])

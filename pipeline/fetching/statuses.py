@@ -1,4 +1,4 @@
-"""How the fetching of one item ends: a closed set, and whether another try can end otherwise."""
+"""Statuses of an item when its fetching ends: a closed set, and whether another try can end otherwise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ STATUSES: Mapping[str, Status] = {
 
 
 class FetchFault(Exception):  # noqa: N818 - it is how one item ends, not an error of ours
-    """What ended the fetching of an item.
+    """Fault that ended the fetching of an item.
 
     Args:
         status: a member of `STATUSES`.

@@ -1,4 +1,4 @@
-"""What was downloaded becomes one file with picture and sound, under its name or not at all; nothing is encoded."""
+"""Downloaded streams become one file with picture and sound, under its name or not at all; nothing is encoded."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -21,7 +21,7 @@ MISSING_SHARE = 0.02
 """Streams of one recording end at different times, by less than this and a second; what ends earlier is cut off."""
 
 
-def place(files: Sequence[Path], stem: Path) -> Path:
+def join_streams(files: Sequence[Path], stem: Path) -> Path:
     """Check downloaded files and give them their name; the files are gone afterwards.
 
     Args:

@@ -13,12 +13,12 @@ from typing import Any
 
 from ...manifests.errors import ConfigError, how_to_install
 from ...manifests.sources.annotations import YOUTUBE_ID, printable
-from .items import Follow, Item
+from .items import FetchItem, Follow
 from .statuses import FetchFault
 
 ADDRESS = "https://www.youtube.com/watch?v={id}"
 NO_PROGRAM = "/nonexistent/ffmpeg"
-"""Where yt-dlp looks for ffmpeg."""
+"""Name under which yt-dlp looks for ffmpeg."""
 WORDS: Sequence[tuple[str, str]] = (
     ("throttled", r"not a bot|HTTP Error 429|too many requests|rate.?limited|try again later|unusual traffic"),
     ("private", r"private video|video is private"),
@@ -38,7 +38,11 @@ WORDS: Sequence[tuple[str, str]] = (
 )
 """The first one whose words are in a message tells how an item ended; yt-dlp passes on YouTube's English."""
 DISK = re.compile(r"(?:unable to write data|unable to open for writing): \[Errno (\d+)\]")
-"""How yt-dlp words a disk that is full."""
+"""Words of yt-dlp for a disk that is full."""
+SiteFacts = Mapping[str, Any]
+"""Facts of a video or of one of its formats, as yt-dlp gives them."""
+SiteOptions = dict[str, Any]
+"""Options of yt-dlp."""
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +52,7 @@ def status_of(message: str) -> str:
     return next((status for status, words in WORDS if re.search(words, straight, re.IGNORECASE)), "failed")
 
 
-def choose_formats(formats: Sequence[Mapping[str, Any]], max_lines: int) -> list[Mapping[str, Any]]:
+def choose_formats(formats: Sequence[SiteFacts], max_lines: int) -> list[SiteFacts]:
     """Return the format with picture and sound, or one of each, that has the best picture of at most so many lines.
 
     Args:
@@ -71,12 +75,12 @@ def choose_formats(formats: Sequence[Mapping[str, Any]], max_lines: int) -> list
     return [whole[-1]]
 
 
-def _fitting(videos: list[Mapping[str, Any]], max_lines: int) -> list[Mapping[str, Any]]:
+def _fitting(videos: list[SiteFacts], max_lines: int) -> list[SiteFacts]:
     smallest = min(map(_lines, videos), default=0)
     return [one for one in videos if _lines(one) <= max(max_lines, smallest)]
 
 
-def _lines(one: Mapping[str, Any]) -> int:
+def _lines(one: SiteFacts) -> int:
     """Return the shorter side; 0 where it is not told."""
     return min(one.get("width") or one.get("height") or 0, one.get("height") or 0)
 
@@ -102,7 +106,7 @@ class YoutubeDownloader:
             message = f"fetch: yt-dlp is not installed; {how_to_install('fetch')}"
             raise ConfigError(message) from error
 
-    def download(self, item: Item, folder: Path, follow: Follow) -> list[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: Follow) -> list[Path]:
         """Bring a video, as `Downloader` says."""
         from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415  # pyright: ignore[reportMissingModuleSource]
 
@@ -123,11 +127,11 @@ class YoutubeDownloader:
             raise FetchFault("failed", "yt-dlp brought no file")
         return files
 
-    def _options(self, follow: Follow) -> dict[str, Any]:
-        def choose(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def _options(self, follow: Follow) -> SiteOptions:
+        def choose(context: SiteFacts) -> Iterator[SiteFacts]:
             yield from choose_formats(context["formats"], self._max_lines)
 
-        def show(state: Mapping[str, Any]) -> None:
+        def show(state: SiteFacts) -> None:
             follow(state.get("downloaded_bytes") or 0, state.get("total_bytes") or state.get("total_bytes_estimate"))
 
         return {
@@ -149,7 +153,7 @@ class YoutubeDownloader:
         }
 
 
-def _refuse_live(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
+def _refuse_live(info: SiteFacts, *, incomplete: bool = False) -> None:
     """Refuse what is not a finished recording; yt-dlp asks before it downloads, also with half the facts."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
         raise FetchFault("refused", "live, or yet to come" + (" (by the first facts)" if incomplete else ""))
@@ -159,11 +163,11 @@ class _Folder:
     """yt-dlp with every file name made here: its templates would expand `$x`, `~` and `%(x)s` in names of folders."""
 
     @staticmethod
-    def open(folder: Path, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a class of a library that may be missing
+    def open(folder: Path, options: SiteOptions) -> Any:  # noqa: ANN401 - a class of a library that may be missing
         from yt_dlp import YoutubeDL  # noqa: PLC0415  # pyright: ignore[reportMissingModuleSource]
 
         class InFolder(YoutubeDL):
-            def prepare_filename(self, info_dict: Mapping[str, Any], *_: object, **__: object) -> str:
+            def prepare_filename(self, info_dict: SiteFacts, *_: object, **__: object) -> str:
                 name = re.sub(r"[^A-Za-z0-9]", "_", str(info_dict.get("format_id")))[:40]
                 ending = re.sub(r"[^A-Za-z0-9]", "", str(info_dict.get("ext")))[:8]
                 return str(folder / f"{name}.{ending}")
@@ -172,7 +176,7 @@ class _Folder:
 
 
 class _Log:
-    """What yt-dlp says, as log lines; its errors come as exceptions too."""
+    """Words of yt-dlp as log lines; its errors come as exceptions too."""
 
     def debug(self, message: str) -> None:
         logger.debug("%s", message)

@@ -1,7 +1,6 @@
 """The funnel and other tables as a terminal shows them."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
@@ -45,9 +44,9 @@ def duration(hours: float) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
 
 
-def as_lines(value: list[dict[str, Any]] | dict[str, Any]) -> Iterator[str]:
+def as_lines(value: Sequence[Mapping[str, object]] | Mapping[str, object]) -> Iterator[str]:
     """Write records for people: one block each, `name  value` a line, the names aligned."""
-    records = value if isinstance(value, list) else [value]
+    records = [value] if isinstance(value, Mapping) else value
     for place, record in enumerate(records):
         if place:
             yield ""

@@ -21,7 +21,7 @@ from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.index import DatasetIndex, Fingerprints, hash_tables, read_index, write_index
 from hs_data.manifests.storage import below, inside
 from hs_data.manifests.verify import verify
-from hs_data.pipeline.export.command import Request, export
+from hs_data.pipeline.export.command import ExportRequest, export
 from hs_data.pipeline.maintain.forget import forget
 from hs_data.pipeline.maintain.gc import collect
 from hs_data.pipeline.maintain.merge import merge
@@ -148,7 +148,7 @@ def _select(dataset: Path) -> object:
 
 
 def _export(dataset: Path) -> object:
-    request = Request(dataset=dataset, kind="hf", output=dataset.parent / "out", root=dataset)
+    request = ExportRequest(dataset=dataset, kind="hf", output=dataset.parent / "out", root=dataset)
     return export(request, Console(quiet=True))
 
 

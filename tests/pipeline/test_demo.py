@@ -14,7 +14,7 @@ from av.packet import Packet
 
 from hs_data.manifests.errors import SourceError
 from hs_data.manifests.reasons import REASONS
-from hs_data.pipeline.demo.clips import Clip, clips
+from hs_data.pipeline.demo.clips import DemoClip, clips
 from hs_data.pipeline.demo.photo import read_photo
 from hs_data.pipeline.demo.source import RECORD, make_demo
 from hs_data.pipeline.demo.speech import Silence, Speech
@@ -145,9 +145,9 @@ def test_a_damaged_file_is_made_again_with_the_same_bytes(demo):
 def test_two_renders_are_equal(tmp_path):
     files = []
     for number in range(2):
-        clip: Clip = next(clip for clip in clips() if clip.name == "too_short.mp4")
+        clip: DemoClip = next(clip for clip in clips() if clip.name == "too_short.mp4")
         path = tmp_path / f"{number}.mp4"
-        video = encode_video(clip.film.pictures(), clip.film.rate)
+        video = encode_video(clip.video.pictures(), clip.video.rate)
         add_sound(video, clip.pcm(), path, sample_rate_hz=48_000, num_channels=2)
         files.append(path.read_bytes())
     assert files[0] == files[1]

@@ -31,8 +31,9 @@ from hs_data.pipeline.config import Config
 from hs_data.pipeline.encode.encoder import Encoder
 from hs_data.pipeline.encode.items import EncodeItem
 from hs_data.pipeline.export import command, layouts
-from hs_data.pipeline.export.command import Request
+from hs_data.pipeline.export.command import ExportRequest
 from hs_data.pipeline.export.cut import cut
+from hs_data.pipeline.export.layouts import ExportKind
 from hs_data.pipeline.latents import psnr_db
 from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
@@ -140,14 +141,14 @@ def _row(root: Path, item: EncodeItem, receipt: dict) -> dict:
     }
 
 
-def request(made: Made, output: Path, kind: layouts.Kind = "hf", **options: object) -> Request:
+def request(made: Made, output: Path, kind: ExportKind = "hf", **options: object) -> ExportRequest:
     """Ask for an export; of small pictures, which cost a tenth."""
     words = {"size": 96, "root": made.root, **options}
-    return Request(dataset=made.path, kind=kind, output=output, **words)  # type: ignore[arg-type]
+    return ExportRequest(dataset=made.path, kind=kind, output=output, **words)  # type: ignore[arg-type]
 
 
-def export(made: Made, output: Path, kind: layouts.Kind = "hf", **options: object) -> dict:
-    return command.export(request(made, output, kind, **options), Console(quiet=True))
+def export(made: Made, output: Path, kind: ExportKind = "hf", **options: object) -> dict:
+    return command.export(request(made, output, kind, **options), Console(quiet=True)).as_json()
 
 
 def table(output: Path) -> dict[str, dict]:
@@ -250,7 +251,7 @@ def test_archives_hold_film_sound_and_facts(made: Made, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["latentsync-filelist", "webdataset", "hf"])
-def test_the_same_dataset_gives_the_same_bytes_by_any_number_of_workers(made: Made, tmp_path: Path, kind: layouts.Kind):
+def test_the_same_dataset_gives_the_same_bytes_by_any_number_of_workers(made: Made, tmp_path: Path, kind: ExportKind):
     export(made, tmp_path / "x" / "out", kind)
     (tmp_path / "x").rename(tmp_path / "first")
     export(made, tmp_path / "x" / "out", kind, num_workers=2 if kind == "webdataset" else 1)
@@ -259,7 +260,7 @@ def test_the_same_dataset_gives_the_same_bytes_by_any_number_of_workers(made: Ma
 
 @pytest.mark.parametrize("kind", ["latentsync-filelist", "webdataset", "hf"])
 def test_what_an_earlier_run_made_is_left_as_it_is(
-    made: Made, tmp_path: Path, kind: layouts.Kind, monkeypatch: pytest.MonkeyPatch
+    made: Made, tmp_path: Path, kind: ExportKind, monkeypatch: pytest.MonkeyPatch
 ):
     """The first run breaks off after one file of two."""
     real, calls = cut, []
@@ -284,9 +285,7 @@ def test_what_an_earlier_run_made_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("kind", ["latentsync-filelist", "webdataset", "hf"])
-def test_a_source_that_is_missing_or_another_is_told_and_the_others_go_on(
-    made: Made, tmp_path: Path, kind: layouts.Kind
-):
+def test_a_source_that_is_missing_or_another_is_told_and_the_others_go_on(made: Made, tmp_path: Path, kind: ExportKind):
     root = tmp_path / "in"
     shutil.copytree(made.root, root)
     (root / "one.mp4").write_bytes((root / "one.mp4").read_bytes() + b"x")

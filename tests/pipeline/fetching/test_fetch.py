@@ -27,12 +27,12 @@ from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, HsDataError, SourceError
 from hs_data.manifests.sources import get_source
 from hs_data.pipeline.fetching import command, hub, youtube
-from hs_data.pipeline.fetching.display import Display
-from hs_data.pipeline.fetching.hub import HubDownloader, Place
-from hs_data.pipeline.fetching.items import Item, bring_annotations, listed_items
-from hs_data.pipeline.fetching.run import Outcome, fetch
+from hs_data.pipeline.fetching.display import FetchProgress
+from hs_data.pipeline.fetching.hub import HubAddress, HubDownloader
+from hs_data.pipeline.fetching.items import FetchItem, bring_annotations, listed_items
+from hs_data.pipeline.fetching.run import FetchOutcome, fetch
 from hs_data.pipeline.fetching.statuses import STATUSES, FetchFault
-from hs_data.pipeline.fetching.streams import place
+from hs_data.pipeline.fetching.streams import join_streams
 from hs_data.pipeline.fetching.youtube import YoutubeDownloader, choose_formats, status_of
 from hs_data.pipeline.media import audio
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
@@ -90,7 +90,7 @@ class Fake:
     asked: list[str] = field(default_factory=list)
     pause_s: float = 0.0
 
-    def download(self, item: Item, folder: Path, follow: object) -> list[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: object) -> list[Path]:
         self.asked.append(item.id)
         if item.id in self.faults:
             raise FetchFault(self.faults[item.id], "as told")
@@ -100,12 +100,12 @@ class Fake:
         return paths
 
 
-def items(*ids: str) -> list[Item]:
-    return [Item(id=one, name=f"name of {one}", path=f"videos/{one}") for one in ids]
+def items(*ids: str) -> list[FetchItem]:
+    return [FetchItem(id=one, name=f"name of {one}", path=f"videos/{one}") for one in ids]
 
 
-def run(wanted: Sequence[Item], downloader: object, output: Path, **options: object) -> Outcome:
-    display = Display(Console(file=io.StringIO()))
+def run(wanted: Sequence[FetchItem], downloader: object, output: Path, **options: object) -> FetchOutcome:
+    display = FetchProgress(Console(file=io.StringIO()))
     return fetch(wanted, downloader, output, display, wait_s=0.0, **options)  # type: ignore[arg-type]
 
 
@@ -145,7 +145,7 @@ def test_each_item_ends_as_one_row_and_the_next_run_tries_what_can_succeed(tmp_p
 
 def test_a_terminal_shows_bars_and_what_did_not_come(tmp_path: Path, whole: bytes):
     shown = io.StringIO()
-    display = Display(Console(file=shown, force_terminal=True, width=100))
+    display = FetchProgress(Console(file=shown, force_terminal=True, width=100))
     fetch(items("a", "b"), Fake([whole], {"b": "private"}), tmp_path, display)
     assert "name of b: private: as told" in shown.getvalue()
     assert "2/2" in shown.getvalue()
@@ -157,7 +157,7 @@ def test_throttling_stops_the_run_and_the_next_one_goes_on(tmp_path: Path, whole
     assert (outcome.stopped, outcome.num_tried) == ("as told", 2)
     assert outcome.counts == {"ok": 1, "throttled": 1, "waiting": 1}
     with pytest.raises(HsDataError, match="throttled"):
-        command.judge({**outcome.counts, "stopped": outcome.stopped}, None)
+        command.judge(outcome, None)
     fake.faults, fake.asked = {}, []
     outcome = run(items("a", "b", "c"), fake, tmp_path)
     assert fake.asked == ["b", "c"]
@@ -174,10 +174,10 @@ def test_five_broken_items_in_a_row_stop_the_run(tmp_path: Path, whole: bytes):
 
 def test_a_limit_is_no_failure_and_what_is_left_to_try_is_one(tmp_path: Path, whole: bytes):
     outcome = run(items("a", "b"), Fake([whole]), tmp_path, limit=1)
-    facts = {**outcome.counts, "stopped": None}
-    command.judge(facts, 1)
+    assert outcome.stopped is None
+    command.judge(outcome, 1)
     with pytest.raises(HsDataError, match="1 waiting"):
-        command.judge(facts, None)
+        command.judge(outcome, None)
 
 
 def test_a_file_that_was_taken_away_is_fetched_again(tmp_path: Path, whole: bytes):
@@ -197,7 +197,7 @@ def test_half_a_line_of_a_killed_run_counts_as_not_written(tmp_path: Path, whole
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, whole: bytes):
     class Nested(Fake):
-        def download(self, item: Item, folder: Path, follow: object) -> list[Path]:
+        def download(self, item: FetchItem, folder: Path, follow: object) -> list[Path]:
             with pytest.raises(HsDataError, match="another process"):
                 run(items("x"), Fake([whole]), tmp_path)
             return super().download(item, folder, follow)
@@ -207,7 +207,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, whole: bytes):
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, whole: bytes):
     class Full(Fake):
-        def download(self, item: Item, folder: Path, follow: object) -> list[Path]:
+        def download(self, item: FetchItem, folder: Path, follow: object) -> list[Path]:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
@@ -249,7 +249,7 @@ def test_what_is_no_media_is_damaged(tmp_path: Path, whole: bytes, cut: int):
 def test_a_name_with_dots_keeps_them(tmp_path: Path, whole: bytes):
     file = tmp_path / "x.mp4"
     file.write_bytes(whole)
-    assert place([file], tmp_path / "v1.0_C0").name == "v1.0_C0.mp4"
+    assert join_streams([file], tmp_path / "v1.0_C0").name == "v1.0_C0.mp4"
 
 
 # --- formats and words of YouTube
@@ -435,8 +435,8 @@ def quiet_hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 # --- the Hub
 
 
-def from_hub(site: Site, output: Path, source: str = "vfhq") -> tuple[list[Item], HubDownloader]:
-    downloader = HubDownloader(Place.parse("hf://me/set"), endpoint=site.url)
+def from_hub(site: Site, output: Path, source: str = "vfhq") -> tuple[list[FetchItem], HubDownloader]:
+    downloader = HubDownloader(HubAddress.parse("hf://me/set"), endpoint=site.url)
     return downloader.items(get_source(source), output), downloader
 
 
@@ -449,13 +449,13 @@ def from_hub(site: Site, output: Path, source: str = "vfhq") -> tuple[list[Item]
     ],
 )
 def test_places_on_the_hub(word: str, place: tuple[str, str, str]):
-    assert Place.parse(word) == Place(repository=place[0], revision=place[1], below=place[2])
+    assert HubAddress.parse(word) == HubAddress(repository=place[0], revision=place[1], below=place[2])
 
 
 @pytest.mark.parametrize("word", ["hf://a", "hf://a/b@", "hf:///a/b", "hf://../x/y z@"])
 def test_what_is_no_place_on_the_hub(word: str):
     with pytest.raises(ConfigError, match="hf://OWNER/NAME"):
-        Place.parse(word)
+        HubAddress.parse(word)
 
 
 def test_a_repository_lands_where_the_reader_finds_it(site: Site, tmp_path: Path, whole: bytes):
@@ -603,7 +603,7 @@ def test_what_a_site_answers_yt_dlp_becomes_a_status(tmp_path: Path, site: Site,
 
 @pytest.mark.parametrize("bad", ["../x", "-abc", "a/b", "abcdefghij;", "a" * 12, ""])
 def test_what_is_no_id_is_never_asked_for(tmp_path: Path, site: Site, tube: YoutubeDownloader, bad: str):
-    assert run([Item(id=bad, name="x", path="videos/x")], tube, tmp_path).counts == {"refused": 1}
+    assert run([FetchItem(id=bad, name="x", path="videos/x")], tube, tmp_path).counts == {"refused": 1}
     assert site.asked == []
 
 

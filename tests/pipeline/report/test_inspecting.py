@@ -76,7 +76,7 @@ def pair(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     (folder / "videos").mkdir()
     two = [clip for clip in clips() if clip.name in ("talker_a.mp4", "sound_early_5.mp4")]
-    film = encode_video(two[0].film.pictures(), two[0].film.rate)  # the same pictures, other sound
+    film = encode_video(two[0].video.pictures(), two[0].video.rate)  # the same pictures, other sound
     for clip in two:
         add_sound(film, clip.pcm(), folder / "videos" / clip.name, sample_rate_hz=clip.sample_rate_hz, num_channels=1)
     words = ["build", "--source", "folder", "-i", str(folder / "videos"), "-o", str(folder / "dataset")]
