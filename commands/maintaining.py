@@ -1,5 +1,6 @@
 """Keep datasets in order: forget, merge, split again, free space."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,7 @@ def gc(
 
     with lock_written(dataset, "gc", writes=delete):
         rows = collector.collect(dataset, delete=delete, min_age_h=min_age_h)
-    emit(rows, as_json)
-    total = sum(row["bytes"] for row in rows)
+    emit([asdict(row) for row in rows], as_json)
+    total = sum(row.bytes for row in rows)
     verb = "freed" if delete else "can be freed with --delete"
     console().print(f"{total / 1e6:.3f} MB {verb}", highlight=False)

@@ -118,10 +118,6 @@ _NO_ROWS = CLIP_SCHEMA.empty_table().select(BULKY)
 
 
 def read_columns(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-    """Read columns of a row group; those that a file is too old to have are null."""
-    there = set(file.schema_arrow.names)
-    rows = file.read_row_group(group, columns=[name for name in names if name in there])
-    number = file.metadata.row_group(group).num_rows
-    fields = [CLIP_SCHEMA.field(name) for name in names]
-    columns = [rows[f.name].cast(f.type) if f.name in there else pa.nulls(number, f.type) for f in fields]
-    return pa.table(columns, schema=pa.schema(fields))
+    """Read columns of a row group, with the types of `CLIP_SCHEMA`."""
+    schema = pa.schema([CLIP_SCHEMA.field(name) for name in names])
+    return file.read_row_group(group, columns=list(names)).select(names).cast(schema)

@@ -77,8 +77,8 @@ class Clip:
         """Yield each frame as its columns: name to [*shape]; files (JPEG crops) as `bytes`."""
         names = list(self.columns) if columns is None else columns
         arrays = {name: self.read(name) for name in names}
-        for place in range(self.num_frames):
-            yield {name: array[place] for name, array in arrays.items()}
+        for index in range(self.num_frames):
+            yield {name: array[index] for name, array in arrays.items()}
 
 
 class Dataset:
@@ -104,10 +104,10 @@ class Dataset:
 
     def _index_by(self, selection: Selection) -> None:
         """Let the index state the limits and the counts of a selection."""
-        if selection.facts["scores"] != self.index.fingerprints.score:
+        if selection.facts.scores != self.index.fingerprints.score:
             how = f"run  hs-data select {self.path} --name {selection.name}"
             raise DatasetError(f"selection {selection.name}: made of other scores than {self.path} has now; {how}")
-        config = {**self.index.config, "select": selection.facts["select"]}
+        config = {**self.index.config, "select": selection.facts.select}
         counts = count_clips(self.clips(["verdict", "shard", "num_frames"]))
         self.index = replace(self.index, config=config, counts=replace(self.index.counts, **counts))
 
@@ -180,12 +180,12 @@ class Dataset:
         return len(self.kept)
 
     @overload
-    def __getitem__(self, place: int) -> Clip: ...
+    def __getitem__(self, index: int) -> Clip: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Clip]: ...
-    def __getitem__(self, place: int | slice) -> Clip | list[Clip]:
-        """Return a kept clip by its place in the table, or several; raise `IndexError` beyond the last one."""
-        return self.kept[place]
+    def __getitem__(self, index: slice) -> list[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | list[Clip]:
+        """Return a kept clip by its index in the table, or several; raise `IndexError` beyond the last one."""
+        return self.kept[index]
 
     def __repr__(self) -> str:
         """Return what one wants to know first: clips, hours, source, and how many clips each split has."""

@@ -1,8 +1,9 @@
-"""What a dataset was told to forget: hashes of names, so that nothing of it is kept and nothing brings it back."""
+"""Requests to forget, as hashes of names: nothing of them is kept in a dataset, and nothing brings it back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,26 @@ def hash_name(kind: str, name: str) -> str:
     return digest("forgotten", kind, name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForgetRequest:
+    """A request to forget a file or a person, in hashes alone."""
+
+    asked: str
+    """One of `KINDS`."""
+    name: str
+    """Hash of the name that was given."""
+    names: tuple[str, ...]
+    """Hashes of that name, and of the content and path of each file that goes whole."""
+    videos: int
+    """Files that went whole."""
+    clips: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the request of JSON values, as `dataclasses.asdict` gives them."""
+        return cls(**{**values, "names": tuple(values["names"])})
+
+
 class Forgotten:
     """The list beside `dataset.json`, which outlives `work/`.
 
@@ -36,13 +57,13 @@ class Forgotten:
     def __init__(self, dataset: Path) -> None:
         self._path = dataset / FILE
         table = read_json(self._path) if self._path.is_file() else {"finished": True, "requests": []}
-        self.requests: list[dict[str, Any]] = table["requests"]
-        """What was asked: `asked` (a kind), `name` (its hash), `names` (hashes), `videos` and `clips` (numbers)."""
+        self.requests = [ForgetRequest.from_json(request) for request in table["requests"]]
+        """All that was ever asked."""
         self.is_finished: bool = table["finished"]
         """Whether all of it is gone; a kill may have come between."""
-        self._names = {name for request in self.requests for name in request["names"]}
+        self._names = {name for request in self.requests for name in request.names}
 
-    def add(self, requests: Sequence[dict[str, Any]]) -> None:
+    def add(self, requests: Sequence[ForgetRequest]) -> None:
         """Write down what is to be forgotten, before anything is touched; the same request twice is one."""
         self.requests = self.requests + [request for request in requests if request not in self.requests]
         self._write(finished=False)
@@ -53,8 +74,8 @@ class Forgotten:
 
     def _write(self, *, finished: bool) -> None:
         self.is_finished = finished
-        self._names = {name for request in self.requests for name in request["names"]}
-        write_json(self._path, {"finished": finished, "requests": self.requests})
+        self._names = {name for request in self.requests for name in request.names}
+        write_json(self._path, {"finished": finished, "requests": [asdict(request) for request in self.requests]})
 
     def holds(self, kind: str, name: str | None) -> bool:
         """Tell whether a name is to be forgotten."""

@@ -5,9 +5,8 @@ DATASET/selections/NAME/verdicts.parquet   one row per candidate clip: its id an
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .errors import ConfigError, DatasetError
 from .schema import CLIP_SCHEMA
+from .settings import Table
 from .storage import atomic_path, inside, read_json, sha256_file, write_json
 
 FOLDER = "selections"
@@ -25,12 +25,28 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectionFacts:
+    """Rules of a selection, and hashes of what they judged and found, as `selection.json` states them."""
+
+    name: str
+    changes: Table
+    """Limits that were asked for, as a settings table."""
+    select: Table
+    """All limits: keys of `[select]`."""
+    scores: str
+    """Fingerprint of the scores that were judged."""
+    sha256: str = ""
+    """Of the verdicts."""
+    replaces: str | None = None
+    """That of the verdicts that were there before; a kill may have left them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """An opened selection."""
 
     name: str
-    facts: dict[str, Any]
-    """`select`: all limits. `changes`: those that were asked for. `scores`: fingerprint of what was judged."""
+    facts: SelectionFacts
     verdicts: pa.Table
     """Rows of `SCHEMA`."""
 
@@ -40,13 +56,13 @@ class Selection:
         Raises:
             DatasetError: a clip that was not there when the selection was made.
         """
-        places = pc.call_function("index_in", [clips["clip_id"]], pc.SetLookupOptions(self.verdicts["clip_id"]))
-        if places.null_count:
-            what = f"{places.null_count} clips came after it was made"
+        indices = pc.call_function("index_in", [clips["clip_id"]], pc.SetLookupOptions(self.verdicts["clip_id"]))
+        if indices.null_count:
+            what = f"{indices.null_count} clips came after it was made"
             raise DatasetError(f"selection {self.name}: {what}; run  hs-data select DATASET --name {self.name}")
-        for place, name in enumerate(clips.column_names):
+        for index, name in enumerate(clips.column_names):
             if name in JUDGED:
-                clips = clips.set_column(place, SCHEMA.field(name), self.verdicts[name].take(places))
+                clips = clips.set_column(index, SCHEMA.field(name), self.verdicts[name].take(indices))
         return clips
 
 
@@ -68,22 +84,22 @@ def names(dataset: Path) -> list[str]:
     return sorted(name for name in found if NAME.fullmatch(name))
 
 
-def save(dataset: Path, name: str, facts: dict[str, Any], verdicts: pa.Table) -> Path:
+def save(dataset: Path, name: str, facts: SelectionFacts, verdicts: pa.Table) -> Path:
     """Write a selection and return its folder; one of that name is replaced.
 
     Args:
         dataset: the dataset's folder.
         name: of the selection.
-        facts: what `Selection.facts` says.
+        facts: the rules; the hashes of verdicts are set here.
         verdicts: a clip table; columns that `SCHEMA` has not are left out.
     """
     folder = folder_of(dataset, name)
     before = folder / "verdicts.parquet"
-    facts = {**facts, "replaces": sha256_file(before) if before.is_file() else None}
+    facts = replace(facts, replaces=sha256_file(before) if before.is_file() else None)
     with atomic_path(folder / "verdicts.parquet") as temporary:
         pq.write_table(verdicts.select(SCHEMA.names).cast(SCHEMA), temporary, compression="zstd")
         # The facts first: whoever takes rows out and is killed in between still sees the rows, and does both again.
-        write_json(folder / "selection.json", facts | {"sha256": sha256_file(temporary)})
+        write_json(folder / "selection.json", asdict(replace(facts, sha256=sha256_file(temporary))))
     return folder
 
 
@@ -94,22 +110,25 @@ def require_saved(dataset: Path, name: str) -> None:
         DatasetError: names the file.
     """
     facts, path = load_facts(dataset, name), folder_of(dataset, name) / "verdicts.parquet"
-    if path.is_file() and sha256_file(path) not in (facts["sha256"], facts.get("replaces")):
+    if path.is_file() and sha256_file(path) not in (facts.sha256, facts.replaces):
         raise DatasetError(f"{path}: not what was saved; run  hs-data select DATASET --name {name}")
 
 
-def load_facts(dataset: Path, name: str) -> dict[str, Any]:
-    """Return what `Selection.facts` says, without its verdicts.
+def load_facts(dataset: Path, name: str) -> SelectionFacts:
+    """Return the rules of a selection, without its verdicts.
 
     Raises:
         ConfigError: a name that is no plain file name.
-        DatasetError: there is none of that name.
+        DatasetError: there is none of that name, or it is damaged.
     """
     path = folder_of(dataset, name) / "selection.json"
     if not path.is_file():
         known = ", ".join(names(dataset)) or "none"
         raise DatasetError(f"{dataset}: no selection {name} (there: {known}); make it with  hs-data select --name")
-    return read_json(path)
+    try:
+        return SelectionFacts(**read_json(path))
+    except TypeError as error:
+        raise DatasetError(f"{path}: damaged ({error}); run  hs-data select DATASET --name {name}") from error
 
 
 def load(dataset: Path, name: str) -> Selection:
@@ -120,6 +139,6 @@ def load(dataset: Path, name: str) -> Selection:
         DatasetError: there is none of that name, or its verdicts are not those that it was saved with.
     """
     facts, path = load_facts(dataset, name), folder_of(dataset, name) / "verdicts.parquet"
-    if not path.is_file() or sha256_file(path) != facts["sha256"]:
+    if not path.is_file() or sha256_file(path) != facts.sha256:
         raise DatasetError(f"{path}: not what was saved; run  hs-data select DATASET --name {name}")
     return Selection(name=name, facts=facts, verdicts=pq.read_table(path, schema=SCHEMA))

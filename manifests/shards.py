@@ -238,7 +238,7 @@ def _is_one_data_page(header: bytes, size: int) -> bool:
     return numbers == [0, size, size]
 
 
-def describe_shard(root: Path, path: str) -> dict[str, Any]:
+def describe_shard(root: Path, path: str) -> dict[str, int | str]:
     """Return what commits and the index say of a shard: path, sha256, bytes, rows, row groups."""
     whole = root / path
     metadata = pq.read_metadata(whole)

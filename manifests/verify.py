@@ -110,9 +110,9 @@ def _check_counts(dataset: Dataset) -> Iterator[Fault]:
     for clip_id, times in Counter(clips["clip_id"].to_pylist()).items():
         if times > 1:
             yield Fault(where=clip_id, what=f"stands {times} times in clips.parquet")
-    for place, times in Counter((clip.shard, clip.row_group) for clip in dataset.kept).items():
+    for (shard, group), times in Counter((clip.shard, clip.row_group) for clip in dataset.kept).items():
         if times > 1:
-            yield Fault(where=f"{place[0]} row group {place[1]}", what=f"is claimed by {times} clips")
+            yield Fault(where=f"{shard} row group {group}", what=f"is claimed by {times} clips")
 
 
 def _check_forgotten(dataset: Dataset) -> Iterator[Fault]:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,17 +11,20 @@ from ...manifests import selections
 from ...manifests.commits import total_costs
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
-from ...manifests.forgotten import KINDS, Forgotten, hash_name
+from ...manifests.forgotten import KINDS, ForgetRequest, Forgotten, hash_name
 from ...manifests.index import require_unaltered
+from ...manifests.tables import Row
 from ..report.page import write_report
-from .purge import look_up, require_sources, scrub, shards_of
-from .shard_rewrite import plan_cuts
+from .purge import look_up, purge, require_sources, shards_of
+from .shard_rewrite import plan_rewrites
 from .stale import stale_previews, temporary_files, unnamed_files
 
-Request = dict[str, Any]
+Rows = Sequence[Row]
+Summary = dict[str, bool | int | float | str]
+"""JSON values that the command prints."""
 
 
-def forget(root: Path, *, source: str | None, identity: str | None, dry_run: bool) -> dict[str, Any]:
+def forget(root: Path, *, source: str | None, identity: str | None, dry_run: bool) -> Summary:
     """Remove a source video or a person, and have later builds leave them out; no build may run meanwhile.
 
     Args:
@@ -67,11 +69,12 @@ def finish_forgetting(root: Path) -> None:
     forgotten = Forgotten(root)
     if forgotten.is_finished:
         return
-    scrub(root, forgotten)
+    purge(root, forgotten)
+    # Only now does nothing name the old shards and scores: unlinked before, a kill would have lost what stays of them.
     for path in [*unnamed_files(root), *temporary_files(root), *stale_previews(root)]:
         path.unlink()
     _write_reports(root)
-    forgotten.finish()
+    forgotten.finish()  # last of all: until then every command that writes goes on from here
 
 
 def _write_reports(root: Path) -> None:
@@ -88,12 +91,12 @@ def _write_reports(root: Path) -> None:
             shutil.rmtree(report)
 
 
-def _was_asked(requests: Sequence[Request], name: str) -> bool:
-    asked = {request["name"] for request in requests}
+def _was_asked(requests: Sequence[ForgetRequest], name: str) -> bool:
+    asked = {request.name for request in requests}
     return any(hash_name(kind, name) in asked for kind in KINDS)
 
 
-def _of_source(dataset: Dataset, name: str) -> Request | None:
+def _of_source(dataset: Dataset, name: str) -> ForgetRequest | None:
     videos = dataset.videos(["video_id", "path", "youtube_id"]).to_pylist()
     kind = next((k for k in ("video_id", "path", "youtube_id") if any(row[k] == name for row in videos)), None)
     if kind is None:
@@ -107,7 +110,7 @@ def _of_source(dataset: Dataset, name: str) -> Request | None:
     return _request(kind, name, rows, videos, len(clips))
 
 
-def _of_person(dataset: Dataset, name: str) -> Request | None:
+def _of_person(dataset: Dataset, name: str) -> ForgetRequest | None:
     clips = dataset.clips(["clip_id", "video_id", "identity"])
     is_mine = pc.field("identity").isin(pa.array([name]))
     mine, others = clips.filter(is_mine), clips.filter(~is_mine)
@@ -118,7 +121,7 @@ def _of_person(dataset: Dataset, name: str) -> Request | None:
     return _request("identity", name, [row for row in videos if row["video_id"] in alone], videos, len(mine))
 
 
-def _request(kind: str, name: str, rows: Sequence[Request], videos: Sequence[Request], num_clips: int) -> Request:
+def _request(kind: str, name: str, rows: Rows, videos: Rows, num_clips: int) -> ForgetRequest:
     """Say what is forgotten in hashes: the name, and content and path of each file that goes whole."""
     ids = {row["video_id"] for row in rows} - {None}
     staying = {row["path"] for row in videos if row["video_id"] not in ids and row not in rows}
@@ -126,34 +129,30 @@ def _request(kind: str, name: str, rows: Sequence[Request], videos: Sequence[Req
     names |= {hash_name("path", row["path"]) for row in rows if row["path"] not in staying}
     if kind == "path" and name in staying:
         names.remove(hash_name(kind, name))
-    return {
-        "asked": kind,
-        "name": hash_name(kind, name),
-        "names": sorted(names),
-        "videos": len(rows),
-        "clips": num_clips,
-    }
+    return ForgetRequest(
+        asked=kind, name=hash_name(kind, name), names=tuple(sorted(names)), videos=len(rows), clips=num_clips
+    )
 
 
-def _summary(dataset: Dataset, request: Request) -> dict[str, Any]:
+def _summary(dataset: Dataset, request: ForgetRequest) -> Summary:
     forgotten = _Wanted(dataset.path, request)
     clips = dataset.clips(["clip_id", "verdict", "duration_s", "shard", *KINDS])
     going = clips.filter(forgotten.rows(clips))
     kept = going.filter((pc.field("verdict") == "kept") & pc.field("shard").is_valid())
-    cuts = plan_cuts(dataset.path, shards_of(dataset.path), look_up(dataset.path, forgotten).known)
+    rewrites = plan_rewrites(dataset.path, shards_of(dataset.path), look_up(dataset.path, forgotten).known)
     return {
-        "videos": request["videos"],
+        "videos": request.videos,
         "clips": len(going),
         "kept_clips": len(kept),
         "kept_seconds": round(sum(kept["duration_s"].to_pylist()), 2),
-        "shards_written_anew": sum(cut.path is not None for cut in cuts.values()),
-        "shards_removed": sum(cut.path is None for cut in cuts.values()),
+        "shards_written_anew": sum(one.path is not None for one in rewrites.values()),
+        "shards_removed": sum(one.path is None for one in rewrites.values()),
     }
 
 
 class _Wanted(Forgotten):
-    """The list as it would be, without writing it."""
+    """The list with one more request, without writing it: what a removal would take is told before it begins."""
 
-    def __init__(self, dataset: Path, request: Request) -> None:
+    def __init__(self, dataset: Path, request: ForgetRequest) -> None:
         super().__init__(dataset)
-        self._names = {*self._names, *request["names"]}
+        self._names = {*self._names, *request.names}

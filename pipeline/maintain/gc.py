@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ...manifests.commits import Commit, CommitLog, is_whole, total_costs
 from ...manifests.dataset import open_dataset
@@ -19,6 +18,15 @@ ABANDONED_H = 24.0
 COMMITS = "commits of other settings, or whose data are gone"
 
 
+@dataclass(kw_only=True)
+class WasteTotal:
+    """All files of one kind that can go."""
+
+    what: str
+    files: int = 0
+    bytes: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Waste:
     """A file that nobody needs."""
@@ -27,7 +35,7 @@ class Waste:
     why: str
 
 
-def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list[dict[str, Any]]:
+def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list[WasteTotal]:
     """Find what can go, and remove it if asked to.
 
     Args:
@@ -36,7 +44,7 @@ def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list
         min_age_h: how old, in hours, what a running build might be writing must be; 0 where none runs.
 
     Returns:
-        For each kind: `what`, number of `files` and `bytes`.
+        What can go, or went, of each kind.
 
     Raises:
         DatasetError: no folder of a build.
@@ -44,16 +52,16 @@ def collect(root: Path, *, delete: bool, min_age_h: float = ABANDONED_H) -> list
     if not (root / INDEX).is_file() and not (root / "work").is_dir():
         raise DatasetError(f"{root}: holds no build; name the folder given to `hs-data build --output`")
     found = {waste.path: waste for waste in find_waste(root, min_age_h)}  # each file once
-    table: dict[str, dict[str, Any]] = {}
+    totals: dict[str, WasteTotal] = {}
     for waste in found.values():
-        row = table.setdefault(waste.why, {"what": waste.why, "files": 0, "bytes": 0})
-        row["files"] += 1
-        row["bytes"] += waste.path.stat().st_size
+        total = totals.setdefault(waste.why, WasteTotal(what=waste.why))
+        total.files += 1
+        total.bytes += waste.path.stat().st_size
         if delete:
             waste.path.unlink()
-    if delete and COMMITS in table and (root / "report" / "index.html").is_file():
+    if delete and COMMITS in totals and (root / "report" / "index.html").is_file():
         write_report(open_dataset(root), total_costs(root))  # it tells what the commits cost
-    return [table[why] for why in sorted(table)]
+    return [totals[why] for why in sorted(totals)]
 
 
 def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from ...manifests.index import CLIPS, INDEX, VIDEOS, DatasetIndex, MergedDataset
 from ...manifests.schema import CLIP_SCHEMA, LIGHT
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest, inside, sha256_file
-from ...manifests.tables import list_shards, video_table, write_tables
+from ...manifests.tables import Row, list_shards, video_table, write_tables
 from ..select import SelectConfig
 from ..splits import overlaps
 from .compatibility import check_agreement
@@ -30,7 +29,8 @@ from .resplit import assign_anew
 
 OURS = ("shards", CLIPS, VIDEOS, FILE)
 """What a merge that was killed leaves in its folder."""
-Row = dict[str, Any]
+Summary = dict[str, int]
+"""JSON values that the command prints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Taken:
     """What the index says of it, with its path below the merged dataset."""
 
 
-def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool = False) -> Row:
+def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool = False) -> Summary:
     """Lay datasets together; killed, the same command goes on.
 
     Shards are hard-linked where the file system can, so that they take no room twice, and else copied. A clip that
@@ -103,9 +103,11 @@ def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, RowLocations, in
     is_kept = (verdict == "kept" for verdict in clips["verdict"].to_pylist())
     worth = list(zip(is_kept, clips["shard"].is_valid().to_pylist(), strict=True))
     best: dict[str, int] = {}
-    for place, clip_id in enumerate(clips["clip_id"].to_pylist()):
-        if worth[place] > worth[best.setdefault(clip_id, place)]:
-            best[clip_id] = place
+    # A kept clip stands before a dropped one, and one that lies in a shard before one that does not. Of equals the
+    # first one counts: the order of the command decides.
+    for index, clip_id in enumerate(clips["clip_id"].to_pylist()):
+        if worth[index] > worth[best.setdefault(clip_id, index)]:
+            best[clip_id] = index
     chosen = np.array(sorted(best.values()), np.int64)
     return clips.take(pa.array(chosen)), bulky.take(chosen), len(clips) - len(chosen)
 
@@ -126,8 +128,8 @@ def _take(datasets: Sequence[Dataset], clips: pa.Table) -> tuple[pa.Table, list[
         name_of[origin, path] = name
         taken.setdefault(name, Taken(file=datasets[origin].shard_path(path), entry=replace(entry, path=name)))
     shards = pa.array([name_of.get(pair) for pair in pairs], pa.string())
-    place = clips.schema.get_field_index("shard")
-    return clips.set_column(place, CLIP_SCHEMA.field("shard"), shards).select(LIGHT), list(taken.values())
+    index = clips.schema.get_field_index("shard")
+    return clips.set_column(index, CLIP_SCHEMA.field("shard"), shards).select(LIGHT), list(taken.values())
 
 
 def _bring(out: Path, shard: Taken, *, copy: bool) -> str:

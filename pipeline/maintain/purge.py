@@ -1,4 +1,4 @@
-"""Scrub: take what a dataset was told to forget out of its workings, shards and tables; killed, it goes on.
+"""Purge: take what a dataset was told to forget out of its workings, shards and tables; killed, it goes on.
 
 The tables go last: as long as a name stands anywhere else, they still say what belongs to it.
 """
@@ -27,15 +27,17 @@ from ...manifests.status import counted
 from ...manifests.storage import atomic_path, inside, read_json, sha256_file, write_json
 from ...manifests.tables import list_shards, write_tables
 from .shard_rewrite import (
-    Cut,
+    ShardRewrite,
     move_rows,
-    plan_cuts,
+    plan_rewrites,
     require_stated,
+    rewrite_shard,
     stated_hashes,
     successor,
-    write_cut,
 )
 
+Receipt = dict[str, Any]
+"""What a commit says of an item, of any phase."""
 FILE_KINDS = ("video_id", "path", "youtube_id")
 """Names of whole files; a person may be one of several in a file."""
 
@@ -75,7 +77,7 @@ def _score_files(root: Path) -> list[Path]:
     return sorted(inside(root, "work/scores").glob("[!.]*.parquet"))
 
 
-def scrub(root: Path, forgotten: Forgotten) -> None:
+def purge(root: Path, forgotten: Forgotten) -> None:
     """Write everything anew that holds something to be forgotten; old shards and scores are left for `stale`.
 
     Raises:
@@ -83,17 +85,19 @@ def scrub(root: Path, forgotten: Forgotten) -> None:
     """
     names = look_up(root, forgotten)
     require_sources(root, names)
-    cuts, stated = plan_cuts(root, shards_of(root), names.known), stated_hashes(root)
-    for path, cut in counted(cuts.items(), "shards"):
-        write_cut(root, path, cut, stated)
-    _scrub_scores(root, names)
-    _scrub_commits(root, names, forgotten, cuts)
-    _scrub_plans(root, names)
-    _scrub_quarantine(root, names)
-    _scrub_selections(root, names)
+    # What is new is written before anything names it, and the tables, by which names are looked up, are changed last: a
+    # kill at any line leaves whole files behind every name, and the next call finds the same names to go.
+    rewrites, stated = plan_rewrites(root, shards_of(root), names.known), stated_hashes(root)
+    for path, rewrite in counted(rewrites.items(), "shards"):
+        rewrite_shard(root, path, rewrite, stated)
+    _purge_scores(root, names)
+    _purge_commits(root, names, forgotten, rewrites)
+    _purge_plans(root, names)
+    _purge_quarantine(root, names)
+    _purge_selections(root, names)
     for beat in (root / "work" / "beats").glob("*"):
-        beat.unlink()  # what a dead worker was at
-    _scrub_tables(root, forgotten, cuts)
+        beat.unlink()  # what a dead worker was at; it may say a path
+    _purge_tables(root, forgotten, rewrites)
 
 
 def require_sources(root: Path, names: Names) -> None:
@@ -104,8 +108,8 @@ def require_sources(root: Path, names: Names) -> None:
     """
     require_unaltered(root)
     stated = stated_hashes(root)
-    for path, cut in plan_cuts(root, shards_of(root), names.known).items():
-        if cut.path is not None:
+    for path, rewrite in plan_rewrites(root, shards_of(root), names.known).items():
+        if rewrite.path is not None:
             require_stated(root, path, stated)
     for commit, _ in _changed_scores(root, names):
         assert commit.file is not None
@@ -134,7 +138,7 @@ def _changed_scores(root: Path, names: Names) -> Iterator[tuple[Commit, list[boo
             yield commit, stays
 
 
-def _scrub_scores(root: Path, names: Names) -> None:
+def _purge_scores(root: Path, names: Names) -> None:
     for commit, stays in _changed_scores(root, names):
         assert commit.file is not None
         old = root / commit.file["path"]
@@ -148,7 +152,7 @@ def _scrub_scores(root: Path, names: Names) -> None:
         CommitLog(root).add(replace(commit, file=file, receipts=receipts), replace=True)
 
 
-def _moved(receipt: dict[str, Any], stays: list[bool]) -> dict[str, Any]:
+def _moved(receipt: Receipt, stays: list[bool]) -> Receipt:
     """Return a receipt whose rows are found where they lie once the others are gone."""
     if "first_row" not in receipt:
         return receipt
@@ -156,19 +160,19 @@ def _moved(receipt: dict[str, Any], stays: list[bool]) -> dict[str, Any]:
     return receipt | {"first_row": sum(stays[:first]), "num_clips": sum(stays[first:end])}
 
 
-def _scrub_commits(root: Path, names: Names, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:
+def _purge_commits(root: Path, names: Names, forgotten: Forgotten, rewrites: dict[str, ShardRewrite]) -> None:
     log = CommitLog(root)
     for phase in ("probe", "score", "encode"):
         for commit in list(log.load(phase)):
             left = {i: r for i, r in commit.receipts.items() if not _is_gone(phase, i, r, names, forgotten)}
-            changed = _follow_cut(root, replace(commit, receipts=left), cuts)
+            changed = _follow_rewrite(root, replace(commit, receipts=left), rewrites)
             if not left:
                 log.remove(commit)
             elif changed != commit:
                 log.add(changed, replace=True)
 
 
-def _is_gone(phase: str, item: str, receipt: dict[str, Any], names: Names, forgotten: Forgotten) -> bool:
+def _is_gone(phase: str, item: str, receipt: Receipt, names: Names, forgotten: Forgotten) -> bool:
     if phase == "probe":  # a receipt may name a file that was never read; one too many is only probed again
         text = json.dumps(receipt, ensure_ascii=False)
         is_file = forgotten.holds("video_id", receipt.get("video_id")) or receipt.get("video_id") in names.video_ids
@@ -181,18 +185,18 @@ def _owner(item: str) -> str:
     return re.split(r"[+-]", item, maxsplit=1)[0]
 
 
-def _follow_cut(root: Path, commit: Commit, cuts: dict[str, Cut]) -> Commit:
-    if commit.phase != "encode" or commit.file is None or commit.file["path"] not in cuts:
+def _follow_rewrite(root: Path, commit: Commit, rewrites: dict[str, ShardRewrite]) -> Commit:
+    if commit.phase != "encode" or commit.file is None or commit.file["path"] not in rewrites:
         return commit
-    cut = cuts[commit.file["path"]]
+    rewrite = rewrites[commit.file["path"]]
     receipts = {
-        item: {**receipt, "row_group": cut.row_groups[receipt["row_group"]]} if "row_group" in receipt else receipt
+        item: {**receipt, "row_group": rewrite.row_groups[receipt["row_group"]]} if "row_group" in receipt else receipt
         for item, receipt in commit.receipts.items()
     }
-    return replace(commit, receipts=receipts, file=cut.path and describe_shard(root, cut.path))
+    return replace(commit, receipts=receipts, file=rewrite.path and describe_shard(root, rewrite.path))
 
 
-def _scrub_plans(root: Path, names: Names) -> None:
+def _purge_plans(root: Path, names: Names) -> None:
     for path in (root / "work" / "plan").glob("*.json"):
         plan = read_json(path)
         units = [unit for unit in plan["units"] if not _names_gone(plan["phase"], unit["items"], names)]
@@ -206,14 +210,14 @@ def _names_gone(phase: str, items: Collection[str], names: Names) -> bool:
     return bool(owners & names.video_ids) if phase == "score" else bool(owners - names.known)
 
 
-def _scrub_quarantine(root: Path, names: Names) -> None:
+def _purge_quarantine(root: Path, names: Names) -> None:
     for path in (root / "work" / "quarantine").glob("*/*.json"):
         entry = read_json(path)
         if entry["path"] in names.paths or _names_gone(path.parent.name, [entry["id"]], names):
             path.unlink()
 
 
-def _scrub_selections(root: Path, names: Names) -> None:
+def _purge_selections(root: Path, names: Names) -> None:
     for name in selections.names(root):
         path = selections.folder_of(root, name) / "verdicts.parquet"
         if not path.is_file():  # killed at its first save, between its two files
@@ -224,13 +228,13 @@ def _scrub_selections(root: Path, names: Names) -> None:
             selections.save(root, name, selections.load_facts(root, name), table.filter(pa.array(stays, pa.bool_())))
 
 
-def _scrub_tables(root: Path, forgotten: Forgotten, cuts: dict[str, Cut]) -> None:
+def _purge_tables(root: Path, forgotten: Forgotten, rewrites: dict[str, ShardRewrite]) -> None:
     dataset = open_dataset(root)
     clips, videos = dataset.clips(LIGHT), dataset.videos()
     numbered = clips.select(["clip_id", *KINDS]).append_column("row", pa.array(np.arange(len(clips))))
     stay = numbered.filter(~forgotten.rows(clips))["row"].to_numpy()
     bulky = RowLocations.of_tables([root / CLIPS], [len(clips)]).take(stay)
-    clips = move_rows(clips.take(pa.array(stay)), cuts)
+    clips = move_rows(clips.take(pa.array(stay)), rewrites)
     videos = recount_videos(videos.filter(~forgotten.rows(videos)), clips)
     index = replace(dataset.index, key="forgotten", shards=list_shards(root, clips, dataset.index.shards))
     # The clips last: a name that only they still say is found by whoever goes on after a kill.

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,13 @@ from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError
 from ...manifests.index import CLIPS, DatasetIndex, require_unaltered
 from ...manifests.schema import LIGHT
+from ...manifests.settings import Table
 from ...manifests.tables import write_tables
 from ..config import Config
 from ..select import SelectConfig, select
+
+Summary = dict[str, int | str | dict[str, int]]
+"""JSON values that the command prints."""
 
 
 def reselect(
@@ -30,7 +33,7 @@ def reselect(
     reset: bool,
     dry_run: bool,
     name: str | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Judge every candidate again; rewrite `clips.parquet` and `dataset.json`, or save a named selection beside them.
 
     Args:
@@ -76,17 +79,21 @@ def reselect(
     return summary
 
 
-def _saved(dataset: Dataset, name: str | None) -> dict[str, Any]:
+def _saved(dataset: Dataset, name: str | None) -> Table:
     """Return the limits that earlier calls set."""
     if name is None:
         return dataset.index.selection
     known = selections.folder_of(dataset.path, name).name in selections.names(dataset.path)
-    return selections.load_facts(dataset.path, name)["changes"] if known else {}
+    return selections.load_facts(dataset.path, name).changes if known else {}
 
 
-def _save(dataset: Dataset, name: str, limits: SelectConfig, changes: dict[str, Any], clips: pa.Table) -> Path:
-    scores = dataset.index.fingerprints.score
-    facts = {"name": name, "changes": changes, "select": settings.to_table(limits), "scores": scores}
+def _save(dataset: Dataset, name: str, limits: SelectConfig, changes: Table, clips: pa.Table) -> Path:
+    facts = selections.SelectionFacts(
+        name=name,
+        changes=changes,
+        select=settings.to_table(limits),
+        scores=dataset.index.fingerprints.score,
+    )
     return selections.save(dataset.path, name, facts, clips)
 
 
@@ -99,12 +106,12 @@ def judge_again(clips: pa.Table, limits: SelectConfig, policy: str) -> pa.Table:
     failed = _is_in(clips["reason"], ("sync_fix_failed", "latent_nan")) | _is_in(clips["verdict"], ("error",))
     stays = np.flatnonzero(failed & _is_in(verdicts["verdict"], ("kept",)))
     for name in verdicts.column_names:
-        place, new = clips.schema.get_field_index(name), verdicts[name].combine_chunks()
+        index, new = clips.schema.get_field_index(name), verdicts[name].combine_chunks()
         if len(stays):
             where = np.arange(len(clips))
             where[stays] += len(clips)
             new = pa.concat_arrays([new, clips[name].combine_chunks()]).take(pa.array(where))
-        clips = clips.set_column(place, clips.schema.field(place), new)
+        clips = clips.set_column(index, clips.schema.field(index), new)
     return clips
 
 
@@ -112,7 +119,7 @@ def _is_in(column: pa.ChunkedArray, words: Sequence[str]) -> np.ndarray:
     return pc.call_function("is_in", [column], pc.SetLookupOptions(pa.array(words, pa.string()))).to_numpy()
 
 
-def _compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
+def _compare(before: pa.Table, after: pa.Table) -> Summary:
     old, new = (_is_in(table["verdict"], ("kept",)) for table in (before, after))
     differs = pc.call_function("not_equal", [table["reason"].fill_null("") for table in (before, after)]).to_numpy()
     return {
@@ -132,8 +139,8 @@ def _write(
     config: Config,
     clips: pa.Table,
     videos: pa.Table,
-    changes: dict[str, Any],
-    built: dict[str, Any],
+    changes: Table,
+    built: Table,
 ) -> None:
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
     index = replace(index, key="selected", config=settings.to_table(config), selection=changes, built_select=built)

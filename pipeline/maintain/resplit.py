@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,7 @@ SHARES = ("val_share", "test_share", "official_splits")
 """Settings of `select` that decide on splits."""
 
 
-def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[str, Any]:
+def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[str, int | str]:
     """Assign the split of every clip and rewrite `clips.parquet` and `dataset.json`; shards know of no split.
 
     A clip's split is a hash of its person (of its video, where nobody is named), so equal settings give equal splits.
@@ -64,8 +63,8 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
 def assign_anew(clips: pa.Table, limits: SelectConfig) -> pa.Table:
     """Return a clip table with new splits."""
     splits = assign(clips, val_share=limits.val_share, test_share=limits.test_share, official=limits.official_splits)
-    place = clips.schema.get_field_index("split")
-    return clips.set_column(place, clips.schema.field(place), pa.array(splits, pa.string()))
+    index = clips.schema.get_field_index("split")
+    return clips.set_column(index, clips.schema.field(index), pa.array(splits, pa.string()))
 
 
 def _sizes(clips: pa.Table) -> dict[str, str]:

@@ -18,8 +18,8 @@ Stated = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """What becomes of a file some of whose rows go."""
+class ShardRewrite:
+    """A shard that is written anew without some of its clips."""
 
     path: str | None
     """Its successor below the dataset; None where nothing is left."""
@@ -57,45 +57,45 @@ def successor(path: str, stay: Collection[str]) -> str:
     return (old.parent / f"{unit}-{digest('cut', old.stem, sorted(stay))[:8]}.parquet").as_posix()
 
 
-def plan_cuts(root: Path, paths: Iterable[str], known: Collection[str]) -> dict[str, Cut]:
+def plan_rewrites(root: Path, paths: Iterable[str], known: Collection[str]) -> dict[str, ShardRewrite]:
     """Return the shards that hold a clip that is not known, and what is left of each; nothing is written."""
-    cuts = {}
+    rewrites = {}
     for path in sorted(paths):
         with closing(Shard(root / path)) as shard:
             ids = [shard.clip_id(group) for group in range(shard.num_row_groups)]
         stay = [group for group, clip_id in enumerate(ids) if clip_id in known]
         if len(stay) < len(ids):
             name = successor(path, [ids[group] for group in stay]) if stay else None
-            cuts[path] = Cut(path=name, row_groups={old: new for new, old in enumerate(stay)})
-    return cuts
+            rewrites[path] = ShardRewrite(path=name, row_groups={old: new for new, old in enumerate(stay)})
+    return rewrites
 
 
-def write_cut(root: Path, path: str, cut: Cut, stated: Stated) -> None:
+def rewrite_shard(root: Path, path: str, rewrite: ShardRewrite, stated: Stated) -> None:
     """Write what is left of a shard, byte for byte the same frames; one that a commit names is there already.
 
     Raises:
         DatasetError: the shard is not the bytes that were written.
     """
-    if cut.path is None or (cut.path in stated and (root / cut.path).is_file()):
+    if rewrite.path is None or (rewrite.path in stated and (root / rewrite.path).is_file()):
         return
     with (
         closing(Shard(require_stated(root, path, stated))) as shard,
-        atomic_path(root / cut.path) as temporary,
+        atomic_path(root / rewrite.path) as temporary,
         ShardWriter(temporary, shard.columns, shard.contract) as writer,
     ):
-        for group in cut.row_groups:
+        for group in rewrite.row_groups:
             writer.write_clip(shard.clip_id(group), {name: shard.read(group, name) for name in shard.columns})
 
 
-def move_rows(clips: pa.Table, cuts: dict[str, Cut]) -> pa.Table:
-    """Return a clip table that names the successors of the shards that were cut."""
+def move_rows(clips: pa.Table, rewrites: dict[str, ShardRewrite]) -> pa.Table:
+    """Return a clip table that names the successors of the shards that were written anew."""
     shards, groups = clips["shard"].to_pylist(), clips["row_group"].to_pylist()
     for row, shard in enumerate(shards):
-        if shard in cuts:
-            cut = cuts[shard]
-            shards[row], groups[row] = cut.path, cut.row_groups[groups[row]]
+        if shard in rewrites:
+            rewrite = rewrites[shard]
+            shards[row], groups[row] = rewrite.path, rewrite.row_groups[groups[row]]
     for name, values in (("shard", shards), ("row_group", groups)):
-        place = clips.schema.get_field_index(name)
+        index = clips.schema.get_field_index(name)
         field = clips.schema.field(name)
-        clips = clips.set_column(place, field, pa.array(values, field.type))
+        clips = clips.set_column(index, field, pa.array(values, field.type))
     return clips

@@ -11,8 +11,8 @@ replaced, a worker that had no memory left. All others are facts of the file. Wh
 
 
 def outcome_of(receipt: Receipt) -> str:
-    """Return `ok` or a reason; receipts of clips that were encoded by earlier versions say it under `reason`."""
-    return receipt.get("outcome") or receipt.get("reason") or "ok"
+    """Return `ok` or a reason; a receipt that says neither is of something that went well."""
+    return receipt.get("outcome") or "ok"
 
 
 def is_retried(receipt: Receipt) -> bool:

@@ -243,7 +243,7 @@ def test_other_settings_decide_on_no_split(dataset: Path):
 
 
 def waste(path: Path, **options: Any) -> dict[str, tuple[int, int]]:
-    return {row["what"]: (row["files"], row["bytes"]) for row in collect(path, **{"delete": False, **options})}
+    return {row.what: (row.files, row.bytes) for row in collect(path, **{"delete": False, **options})}
 
 
 def test_after_gc_a_build_does_no_work_and_writes_no_byte(small: ModuleType, dataset: Path, small_videos: Path):

@@ -119,7 +119,7 @@ def test_a_named_selection_touches_nothing_and_is_what_select_makes(crowd, tmp_p
 def test_a_second_call_adds_to_a_name_and_reset_forgets(small):
     for words in (["select.min_face_px=150"], ["select.max_faces=2"]):
         reselect(small, assignments=words, config_file=None, reset=False, dry_run=False, name="s")
-    assert selections.load_facts(small, "s")["changes"] == {"select": {"min_face_px": 150, "max_faces": 2}}
+    assert selections.load_facts(small, "s").changes == {"select": {"min_face_px": 150, "max_faces": 2}}
     reselect(small, assignments=[], config_file=None, reset=True, dry_run=False, name="s")
     assert open_dataset(small, "s").clips()["verdict"].equals(open_dataset(small).clips()["verdict"])
     with pytest.raises(ConfigError, match="nothing to change"):
