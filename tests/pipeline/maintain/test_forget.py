@@ -18,7 +18,7 @@ import pytest
 from hs_data.manifests import sums
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError
-from hs_data.manifests.forgotten import Forgotten, drop_forgotten, hash_name
+from hs_data.manifests.forgotten import ForgetRequest, Forgotten, drop_forgotten, hash_name
 from hs_data.manifests.index import hash_tables, read_index, write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.manifests.verify import Fault, verify
@@ -255,9 +255,14 @@ def test_the_list_holds_hashes_and_no_names(dataset: Path):
     assert all(len(name) == 64 for name in request["names"])
 
 
+def _request(kind: str, name: str) -> ForgetRequest:
+    hashed = hash_name(kind, name)
+    return ForgetRequest(asked=kind, name=hashed, names=(hashed,), videos=1, clips=1)
+
+
 def test_verify_tells_of_what_is_not_finished_and_of_what_came_back(dataset: Path):
     forgotten = Forgotten(dataset)
-    forgotten.add([{"asked": "path", "name": "x", "names": [hash_name("path", FIRST)], "videos": 1, "clips": 1}])
+    forgotten.add([_request("path", FIRST)])
     assert [fault.where for fault in verify(open_dataset(dataset))] == ["forgotten.json"]
     forgotten.finish()
     [fault] = verify(open_dataset(dataset))
@@ -271,7 +276,8 @@ def _input(path: str, identity: str | None = None, spans: tuple[str | None, ...]
 def test_a_person_is_left_out_of_a_file_that_others_share(tmp_path: Path):
     """A file without the spans of its others would be taken whole, so it goes when none is left."""
     forgotten = Forgotten(tmp_path)
-    forgotten.add([{"names": [hash_name("identity", "anna")]}])
+    forgotten.add([_request("identity", "anna")])
+    assert Forgotten(tmp_path).requests == forgotten.requests, "as it is read again"
     inputs = [
         _input("both.mp4", None, ("anna", "bert")),
         _input("hers.mp4", None, ("anna",)),
