@@ -30,7 +30,7 @@ class Source:
 
     name: str
     summary: str
-    """What it is, in one line."""
+    """Description in one line."""
     layout: str
     """The folder tree that is expected under `--input`."""
     licence: str
@@ -42,22 +42,22 @@ class Source:
     maker: str = ""
     """`module:function` that writes the source's videos into a folder; empty: they come from `--input`."""
     obtain: str = ""
-    """How to get it."""
+    """Way to get it."""
     fetch: str = ""
-    """How its videos are had: `youtube` by the ids in its annotations, `application` in person; empty: not at all."""
+    """Way to its videos: `youtube` by the ids in its annotations, `application` in person; empty: not at all."""
     citation: str = ""
     expected: Mapping[str, int | float] = field(default_factory=dict)
-    """What the whole set holds, as published."""
+    """Numbers of the whole set, as published."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """What the folder should hold, and the regular expression that the paths of such files contain."""
+    """Part of the folder to the regular expression that the paths of its files contain."""
     late_sound: str = ""
-    """What the report says of files whose sound begins after the picture; empty: it is nothing special here."""
+    """Words of the report for files whose sound begins after the picture; empty: it is nothing special here."""
     defaults: Table = field(default_factory=dict)
     """Settings of its own, laid over the preset's."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether `--input` must be given."""
+        """True where `--input` must be given."""
         return not self.maker
 
     def list_videos(self, root: Path) -> Iterator[SourceVideo]:

@@ -1,4 +1,4 @@
-"""What a source says of its videos: stretches of time, boxes, words and people, in exact units."""
+"""Annotations of a source: stretches of time, boxes, words and people, in exact units."""
 
 import json
 import math
@@ -36,12 +36,15 @@ class Box:
 
         Without a known width the box itself must fit into the picture.
         """
+        # Without a width, pixels are taken for square: both directions are scaled alike.
         down = height_px / self.height
         across = down if self.width is None else width_px / self.width
         are_fractions = self.width == self.height == 1
+        # Another aspect means another crop of the picture, in which the box lies elsewhere; fractions fit any picture.
         if not are_fractions and abs(across / down - 1) > ASPECT_TOLERANCE:
             return None
         x0, y0, x1, y1 = self.corners
+        # An aspect cannot be compared here, but a box that sticks out tells that the picture is another one.
         if self.width is None and x1 * across > width_px * (1 + ASPECT_TOLERANCE):
             return None
         return x0 * across, y0 * down, x1 * across, y1 * down
@@ -66,7 +69,7 @@ class Span:
     frame, ascending, and x0, y0, x1, y1 in the picture of `box`. Bytes, for there are hundreds of rows a clip."""
     identity: str | None = None
     transcript: str | None = None
-    """What is said in the stretch."""
+    """Words that are said in the stretch."""
     language: str | None = None
 
 
@@ -77,14 +80,14 @@ class SourceVideo:
     path: str
     """Below the source folder, `/` between parts; the annotation's own where `reason` is about it."""
     identity: str | None = None
-    """Who is seen, where the source says so."""
+    """Person who is seen, where the source says so."""
     youtube_id: str | None = None
     split: str | None = None
     """`train`, `val` or `test` where the source's authors fix it."""
     spans: tuple[Span, ...] = ()
     """Stretches to use; none: the whole file."""
     reason: str | None = None
-    """Why there is nothing to probe; a member of `REASONS`."""
+    """Reason why there is nothing to probe, a member of `REASONS`."""
     detail: str | None = None
 
 
@@ -115,6 +118,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def number(text: object) -> Fraction:
     """Read a finite number exactly as it was written, `81.62` or `1e-3`; raise `UnreadableError` for anything else."""
+    # A float of JSON is written again as the shortest text that means it, so that 81.62 stays 8162/100: its binary
+    # fraction may lie on the other side of a frame's edge.
     word = json.dumps(text) if isinstance(text, int | float) and not isinstance(text, bool) else str(text).strip()
     if not re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d\d?)?", word, re.ASCII) or len(word) > MAX_DIGITS:
         raise UnreadableError(f"{printable(word)[:40]!r} is no number")
@@ -134,6 +139,7 @@ def frame_rate(value: object) -> Fraction:
     rate = number(value)
     if not 1 <= rate <= 1000:
         raise UnreadableError(f"{str(value)[:40]} is no frame rate")
+    # Annotations round: 23.98 taken for 24000/1001 as it stands would be 0.6 s off after an hour.
     near = [ntsc for ntsc in NTSC_RATES if abs(ntsc - rate) < Fraction(1, 200)]
     return near[0] if near else rate
 

@@ -41,10 +41,10 @@ def read_clips(root: Path, path: str, refused: list[SourceVideo]) -> Iterator[An
     entries = table.get("clips", table) if isinstance(table, dict) else None
     if not isinstance(entries, dict):
         raise SourceError(f"{root / path}: no table of clips; get the file again")
-    for place, (key, entry) in enumerate(entries.items(), start=1):
+    for entry_number, (key, entry) in enumerate(entries.items(), start=1):
         if key == "meta_info":
             continue
-        where = f"{path}:{key if KEY.fullmatch(key) else f'entry {place}'}"
+        where = f"{path}:{key if KEY.fullmatch(key) else f'entry {entry_number}'}"
         try:
             yield read_clip(key, entry, where)
         except UnreadableError as error:

@@ -13,7 +13,7 @@ MEDIA_SUFFIXES = AUDIO_SUFFIXES | {
     *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
     *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
 }
-"""What counts as an input; audio files too, so that they end with a reason instead of unseen."""
+"""Endings of inputs; audio files too, so that they end with a reason instead of unseen."""
 
 
 def list_folder(root: Path) -> Iterator[SourceVideo]:

@@ -20,7 +20,7 @@ STEM = re.compile(r"(?:(?:RD|WDA|WRA)_)?(?P<video>[A-Za-z]+\d*)(?:_\d{1,4})?", r
 
 @dataclass(kw_only=True)
 class Subset:
-    """What the five files of one subset say; videos are named without ending, clips `<video>_<i>`."""
+    """Content of the five files of one subset; videos are named without ending, clips `<video>_<i>`."""
 
     urls: dict[str, str] = field(default_factory=dict)
     """Video to YouTube id."""
@@ -32,7 +32,7 @@ class Subset:
     """Clip to the enlargement of a face box of one's own."""
     heights: dict[str, int] = field(default_factory=dict)
     """Video to its lines; 0: not known."""
-    places: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
     """Video to the file and line that names it."""
 
 
@@ -67,13 +67,13 @@ def _read_line(subset: Subset, kind: str, words: list[str], where: str) -> None:
         raise UnreadableError(f"{words[0][:40]!r} is not the name of a video and something about it")
     if kind == "annotion_time":
         subset.times[video] = [_times(word) for word in words[1:]]
-        subset.places[video] = where
+        subset.lines[video] = where
         return
     if len(words) != (5 if kind == "crop_wh" else 2):
         raise UnreadableError(f"{len(words)} words")
     if kind == "video_url":
         subset.urls[video] = youtube_id_of(words[1])
-        subset.places.setdefault(video, where)
+        subset.lines.setdefault(video, where)
     elif kind == "crop_wh":
         subset.crops[video] = tuple(number(word) for word in words[1:])
     elif kind == "crop_ratio":
@@ -94,14 +94,14 @@ def _times(word: str) -> tuple[Fraction, Fraction]:
 
 def _clips(name: str, subset: Subset, splits: dict[str, str], refused: list[SourceVideo]) -> Iterator[AnnotatedClip]:
     for video in sorted({*subset.urls, *subset.times}):
-        where = subset.places[video]
+        where = subset.lines[video]
         if video not in subset.times:
             refused.append(refuse(where, f"{video}: no line in {name}_annotion_time.txt", "annotation_missing"))
         youtube = subset.urls.get(video)
-        for place, (start, end) in enumerate(subset.times.get(video, [])):
-            clip = f"{video}_{place}"
+        for index, (start, end) in enumerate(subset.times.get(video, [])):
+            clip = f"{video}_{index}"
             span = Span(
-                name=f"{name}_{video}_{place:03d}",
+                name=f"{name}_{video}_{index:03d}",
                 where=where,
                 start_s=start,
                 end_s=end,

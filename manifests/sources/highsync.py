@@ -69,9 +69,9 @@ def _read_list(root: Path, path: str, split: str, splits: dict[str, str]) -> Ite
     except (OSError, ValueError, RecursionError) as error:
         yield refuse(path, f"not valid JSON ({error})")
         return
-    for place, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):
+    for number, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):
         image = entry.get("image_path") if isinstance(entry, dict) else None
         if isinstance(image, str) and PurePosixPath(image).name:
             splits[PurePosixPath(image).name] = split
         else:
-            yield refuse(f"{path}:entry {place}", "no image_path")
+            yield refuse(f"{path}:entry {number}", "no image_path")

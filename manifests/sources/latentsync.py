@@ -13,7 +13,7 @@ CROPPED = (re.compile(r"affine_transformed"), re.compile(r"av_synced_[\d.]+"), r
 WHOLE = re.compile(r"raw|resampled|shot|segmented|high_resolution")
 """Folders of the stages before, whose pictures are not cropped yet."""
 PIECE = re.compile(r"(_shot_\d+)?(_\d{3})?$")
-"""What cutting adds to a name."""
+"""Ending that cutting adds to a name."""
 FACE = Box(corners=(0.0, -0.1, 1.0, 0.9), width=1, height=1)
 """The face in a crop, as shares of it. `AlignRestore` puts the brows at 0.2 and the middle of the nose at 0.4 of the
 height, so the eyes come to about 0.29 and the mouth to 0.67: worked out from the template, not measured on files."""

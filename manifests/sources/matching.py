@@ -13,7 +13,7 @@ class AnnotatedClip:
     """A stretch of an original video, and the names that files may have which show it."""
 
     span: Span
-    """Place in the original video."""
+    """Stretch of the original video."""
     video: str
     """Name of the original video; letters, digits, `_` and `-` only, for a path is made of it."""
     full_stems: tuple[str, ...]
@@ -44,6 +44,8 @@ def match(
         named: what a file's path alone tells, used only where nothing is annotated; None: nothing.
         alias: turns a file's name without ending into the one that `cut_stems` has.
     """
+    # Three passes, in this order: annotations claim files; what they name but is not there is told; files that nobody
+    # claimed are told. So every file and every annotation ends as exactly one record.
     files = _MediaFiles(media, alias)
     used: dict[str, SourceVideo] = {}
     missing: dict[str, list[AnnotatedClip]] = {}
@@ -52,19 +54,26 @@ def match(
         is_annotated = True
         full, cut = files.find(clip.full_stems), files.find(clip.cut_stems)
         if full is not None:
+            # The clip's times and box hold in the full video, and a cut file of the same stretch would show it twice.
             _add(used, full, clip, clip.span)
             files.retire(clip.cut_stems, f"is cut from {full}, which is used")
         elif cut is not None:
-            if cut not in used:  # a name that drops the person or the frames may stand for several clips
+            # The file is the stretch: it is taken whole, and boxes of the original picture no longer fit, for it may
+            # be cropped or scaled. A name that drops the person or the frames may stand for several clips; the first
+            # of them has it.
+            if cut not in used:
                 _add(used, cut, clip, replace(clip.span, start_s=Span.start_s, end_s=None, box=None, boxes=b""))
         else:
             missing.setdefault(clip.video, []).append(clip)
     yield from used.values()
+    # One record for each video that is gone, not for each of its clips: it is the video that can be fetched.
     yield from map(_missing, missing.values())
     for path in media:
         if path in used:
             continue
         other = files.twin_of(path) or files.retired.get(path)
+        # A name tells who is seen, but not when. Where annotations are there, a file that they do not name is
+        # none of the source's, and its name does not bring it in.
         by_name = None if is_annotated else named(path)
         if other is not None:
             yield SourceVideo(path=path, reason="duplicate", detail=other)
@@ -100,6 +109,7 @@ class _MediaFiles:
 
     def twin_of(self, path: str) -> str | None:
         first = self._by_stem[self._stem(path)]
+        # Where the first of a name is not used either, each file is told for itself.
         return None if first == path or first not in self._claimed else f"{first} has the same name and is used"
 
     def _stem(self, path: str) -> str:

@@ -15,7 +15,7 @@ CHUNK_CHARACTERS = 1 << 20
 MAX_ENTRY_CHARACTERS = 16 << 20
 NAME = re.compile(r"(?:video)*(?P<id>[\w-]{11})-scene\d+(-scene\d+)*", re.ASCII)
 SECTION = re.compile(r"(?P<id>[\w-]{11})_\d{3}_(?P<start>\d+\.\d{3})_(?P<end>\d+\.\d{3})", re.ASCII)
-"""What the authors' download script names a cut clip: id, running number, start and end in seconds."""
+"""Name that the authors' download script gives a cut clip: id, running number, start and end in seconds."""
 OPENING = re.compile(r"\s*\[")
 SPACE = re.compile(r"[\s,]*")
 
@@ -57,25 +57,25 @@ def read_entries(path: Path) -> Iterator[tuple[int, Any]]:
     """
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        text, line, place = file.read(CHUNK_CHARACTERS), 1, 0
+        text, line, index = file.read(CHUNK_CHARACTERS), 1, 0
         opening = OPENING.match(text)
-        line, place = text.count("\n", 0, opening.end() if opening else 0) + 1, opening.end() if opening else 0
+        line, index = text.count("\n", 0, opening.end() if opening else 0) + 1, opening.end() if opening else 0
         while True:
-            space = SPACE.match(text, place)
+            space = SPACE.match(text, index)
             assert space is not None
-            line, place = line + space[0].count("\n"), space.end()
-            if text.startswith("]", place):
+            line, index = line + space[0].count("\n"), space.end()
+            if text.startswith("]", index):
                 return
             try:
-                entry, end = decoder.raw_decode(text, place)
+                entry, end = decoder.raw_decode(text, index)
             except (ValueError, RecursionError) as error:
                 more = file.read(CHUNK_CHARACTERS)
-                if not more or len(text) - place > MAX_ENTRY_CHARACTERS:
+                if not more or len(text) - index > MAX_ENTRY_CHARACTERS:
                     raise UnreadableError(f"line {line}: the list is damaged or cut off here ({error})") from error
-                text, place = text[place:] + more, 0
+                text, index = text[index:] + more, 0
                 continue
             yield line, entry
-            line, place = line + text.count("\n", place, end), end
+            line, index = line + text.count("\n", index, end), end
 
 
 def read_clip(entry: Any, where: str) -> AnnotatedClip:  # noqa: ANN401 - what JSON holds

@@ -16,7 +16,7 @@ def _beside(path: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceLayout:
-    """Where the clips of a source lie."""
+    """Paths of the clips of a source."""
 
     clip: re.Pattern[str]
     """Path of a clip or its text; groups `part`, `identity` and, where the source has them, `id` of YouTube."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from .annotations import COLUMN, Box, UnreadableError, number, read_lines
 
 FRAME_RATE = 25
-"""Of the frame numbers in all of these files, whatever the original had."""
+"""Frames a second of the frame numbers in all of these files, whatever the original had."""
 VOXCELEB1_LINES = 360
 """VoxCeleb1's boxes are pixels of the picture scaled to so many lines (`REF_FRAME_SIZE` of crop_vox.py)."""
 LARGEST_FRACTION = 1.5
@@ -30,14 +30,14 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """What one file says; parts that it does not have are None or empty."""
+    """Content of one file; parts that it does not have are None or empty."""
 
     identity: str | None
     youtube_id: str | None
     transcript: str | None
     """Upper case, as stored; `{NS}` and `{LG}` mark noise and laughter."""
     frames: tuple[int, ...]
-    """Of the original video at 25 fps."""
+    """Frame numbers of the original video at 25 fps."""
     corners: tuple[Corners, ...]
     """One box a frame, in the original picture, not in the crop that is shipped: x0, y0, x1, y1, px or fractions."""
     words: tuple[Word, ...]
@@ -71,8 +71,9 @@ def read_utterance(path: Path) -> Utterance:
     frames: list[tuple[int, Corners]] = []
     words: list[Word] = []
     faults: list[str] = []
+    # A line that begins with FRAME or WORD is the head of a table: the lines below are its rows until another begins.
     table = ""
-    for place, line in read_lines(path):
+    for line_number, line in read_lines(path):
         try:
             if line.startswith(("FRAME", "WORD")):
                 table = line.split()[0]
@@ -83,7 +84,7 @@ def read_utterance(path: Path) -> Utterance:
             elif line.strip():
                 _head(line, heads)
         except UnreadableError as error:
-            faults.append(f"line {place}: {error}")
+            faults.append(f"line {line_number}: {error}")
     return Utterance(
         identity=heads.get("Identity"),
         youtube_id=heads.get("Reference") or heads.get("Ref"),

@@ -33,14 +33,14 @@ class FrameRow:
     """One frame of a clip."""
 
     frame: int
-    """Of the original video, from 0."""
+    """Number in the original video, from 0."""
     corners: tuple[float, float, float, float]
     """The face, x0 y0 x1 y1 px of the annotated size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """What an annotation file says."""
+    """Content of an annotation file."""
 
     fps: Fraction | None
     crop: Box | None
@@ -67,7 +67,7 @@ def read_body(path: Path) -> Body:
     faults: list[str] = []
     crop: list[Fraction] | None = None
     are_corners = False
-    for place, line in read_lines(path):
+    for line_number, line in read_lines(path):
         try:
             if header := HEADER.fullmatch(line):
                 sizes[header[1]] = frame_rate(header[2]) if header[1] == "FPS" else number(header[2])
@@ -78,7 +78,7 @@ def read_body(path: Path) -> Body:
             elif line.strip() and not line.startswith("Video"):
                 rows.append(_row(line, are_corners=are_corners))
         except UnreadableError as error:
-            faults.append(f"line {place}: {error}")
+            faults.append(f"line {line_number}: {error}")
     try:
         whole = box(crop, float(sizes["W"]), float(sizes["H"])) if crop and {"H", "W"} <= set(sizes) else None
     except UnreadableError as error:

@@ -60,9 +60,9 @@ class DemoClip:
     name: str
     video: DemoVideo
     speech: Speech | None
-    """What is heard; None: there is no audio stream."""
+    """Sound of the clip; None: there is no audio stream."""
     audio_lead_frames: int = 0
-    """How early the sound is, frames of 40 ms; negative: late."""
+    """Lead of the sound, frames of 40 ms; negative: it is late."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
     num_channels: int = 1
     kept_bytes: float = 1.0

@@ -11,7 +11,7 @@ LID_PX = 3.0
 NUM_LEVELS = 4
 """Pictures between open and shut; a blink lasts five frames."""
 LASHES = 0.5
-"""How dark the edge of the lid is: 1 is black."""
+"""Darkness of the edge of the lid: 1 is black."""
 
 
 class Eyes:
@@ -28,7 +28,7 @@ class Eyes:
         top, bottom = CENTRES[0][1] - HALF_HEIGHT - LID_PX - 2, CENTRES[1][1] + HALF_HEIGHT + 3
         edges = [round(edge * scale) for edge in (left, top, right, bottom)]
         self.window = np.s_[edges[1] : edges[3], edges[0] : edges[2]]
-        """Where the pictures belong in the plate."""
+        """Slices of the plate that the pictures cover."""
         self._still = plate[self.window].copy()
         self._x = np.arange(edges[0], edges[2], dtype=np.float32)[None] / scale
         self._y = np.arange(edges[1], edges[3], dtype=np.float32)[:, None] / scale

@@ -21,7 +21,7 @@ TILT_DEG, SHIFT_PX, BREATHE = 1.2, 2.0, 0.012
 
 @dataclass(frozen=True, kw_only=True)
 class Framing:
-    """What the camera shows."""
+    """Part of the photograph that the camera shows."""
 
     width: int
     height: int
@@ -68,7 +68,7 @@ def person(name: str) -> Person:
 
 
 class Manner:
-    """How somebody holds the head and blinks, different for every seed."""
+    """Movements of a head and its lids, different for every seed."""
 
     def __init__(self, seed: int, duration_s: float) -> None:
         rng = np.random.default_rng([seed, 2])

@@ -34,7 +34,7 @@ class Jaw:
         self._scale = scale
         left, top, right, bottom = (round(edge * scale) for edge in (LEFT, TOP, RIGHT, BOTTOM))
         self.window = np.s_[top:bottom, left:right]
-        """Where the pictures belong in the plate."""
+        """Slices of the plate that the pictures cover."""
         self._still = plate[self.window].copy()
         self._x = np.arange(left, right, dtype=np.float32)[None] / scale  # [1, W] photo px, as all lengths below
         self._y = np.arange(top, bottom, dtype=np.float32)[:, None] / scale  # [H, 1]

@@ -1,4 +1,4 @@
-"""What a camera films: a talker, a talker behind a card, two people, or a table without anybody."""
+"""Shots of a camera: a talker, a talker behind a card, two people, or a table without anybody."""
 
 from collections.abc import Sequence
 from typing import Protocol

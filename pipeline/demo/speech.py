@@ -125,10 +125,10 @@ def _talk(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> list[
     return syllables
 
 
-def _bump(place: np.ndarray) -> np.ndarray:
-    """Return the course of a syllable, 0 to 1, up and down like a cosine; `place` counts in its duration."""
-    place = place / REACH
-    phase = np.where(place < RISE_SHARE, place / RISE_SHARE, 1 + (place - RISE_SHARE) / (1 - RISE_SHARE))
+def _bump(progress: np.ndarray) -> np.ndarray:
+    """Return the course of a syllable, 0 to 1, up and down like a cosine; `progress` counts in its duration."""
+    progress = progress / REACH
+    phase = np.where(progress < RISE_SHARE, progress / RISE_SHARE, 1 + (progress - RISE_SHARE) / (1 - RISE_SHARE))
     return 0.5 * (1 - np.cos(np.pi * phase.clip(0, 2)))
 
 
@@ -138,12 +138,12 @@ def _pronounce(syllable: Syllable, rng: np.random.Generator) -> np.ndarray:
     voice = _buzz(syllable, times_s, rng)
     for formant_hz, width_hz in zip(VOWELS[syllable.vowel][1], FORMANT_WIDTHS_HZ, strict=True):
         voice = _resonate(voice, formant_hz, width_hz)
-    place = times_s / syllable.duration_s
-    loudness = np.clip((_bump(place) - VOICED_FROM) / (1 - VOICED_FROM), 0, None) ** 0.7
+    progress = times_s / syllable.duration_s
+    loudness = np.clip((_bump(progress) - VOICED_FROM) / (1 - VOICED_FROM), 0, None) ** 0.7
     voice *= 0.12 * syllable.openness * loudness / np.sqrt(np.mean(voice**2))
     band = butter(2, (3000, 7000), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     hiss = np.asarray(sosfilt(band, rng.normal(size=len(times_s))))
-    return voice + syllable.hiss * hiss * np.exp(-(((place - HISS_AT) / HISS_WIDTH) ** 2))
+    return voice + syllable.hiss * hiss * np.exp(-(((progress - HISS_AT) / HISS_WIDTH) ** 2))
 
 
 def _buzz(syllable: Syllable, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What must come out of the demo's files, as `truth.toml` states it."""
+"""Truth of the demo's files: what must come out of them, as `truth.toml` states it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ class ClipTruth:
     start_s: float
     end_s: float
     tolerance_s: float = 0.2
-    """How far a found end may lie from the true one: cuts have guard frames, and half a face may be found or not."""
+    """Largest distance of a found end from the true one: cuts have guard frames; half a face may be found or not."""
     verdict: Literal["kept", "dropped", "kept_or_dropped"]
     """`kept_or_dropped`: a silent clip, which the target share decides on."""
     reason: str | None = None
-    """Why it is dropped, if it is."""
+    """Reason why it is dropped, if it is."""
     audio_lead_frames: float | None = None
-    """How early the sound is, frames of 40 ms; None where no one lead exists."""
+    """Lead of the sound, frames of 40 ms; None where no one lead exists."""
     clip_class: Literal["speech", "silent"] = "speech"
 
     def __post_init__(self) -> None:
@@ -34,14 +34,14 @@ class FileTruth:
     """One file of the demo."""
 
     about: str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     outcome: str
     """`ok`, or the reason that ends the whole file."""
     fps: float
     """Mean pictures a second to two decimals; 0 when the file cannot be opened."""
     duration_s: float
     cuts_s: tuple[float, ...] = ()
-    """When a new shot begins."""
+    """Times at which a new shot begins."""
     clips: tuple[ClipTruth, ...] = ()
     """Every candidate clip, by start."""
 

@@ -97,7 +97,7 @@ class WebDataset:
     per_archive: int
 
     def target(self, clip: ExportClip) -> Path:
-        """Return a place among the films on their way into an archive."""
+        """Return a path among the films on their way into an archive."""
         return self.output / STAGING / f"{clip.clip_id}.mp4"
 
     def prepare(self, clips: Sequence[ExportClip]) -> set[str]:

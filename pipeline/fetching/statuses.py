@@ -10,7 +10,7 @@ class Status:
 
     meaning: str
     again: bool = False
-    """Whether the next run tries once more without being asked to."""
+    """True where the next run tries once more without being asked to."""
 
 
 STATUSES: Mapping[str, Status] = {
