@@ -26,12 +26,11 @@ from hs_data.manifests.index import DatasetIndex, Fingerprints, ShardEntry, writ
 from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import sha256_file
-from hs_data.trainer.data.batch import Batch
 from hs_data.trainer.data.clips import ClipPool
 from hs_data.trainer.data.config import DataConfig, open_samples
 from hs_data.trainer.data.loader import Loader
-from hs_data.trainer.data.mixture import Mixture
-from hs_data.trainer.data.samples import Samples
+from hs_data.trainer.data.order import Mixture
+from hs_data.trainer.data.samples import Batch, Samples
 from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
 from hs_data.trainer.recipes.noise import sample_noise
 

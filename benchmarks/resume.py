@@ -40,7 +40,7 @@ def train(dataset: Path, run: Path, steps: int, save_every: int) -> None:
         over={"model": {"size": "tiny"}},
         resume=True,
     )
-    launch(setup, "torchrun", 1)
+    launch(setup, "local", 1)
 
 
 def newest(run: Path) -> int:

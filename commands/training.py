@@ -34,8 +34,9 @@ def train(
         bool, typer.Option("--allow-other-data", help="Other clips or latents than those learnt.")
     ] = False,
     launcher: Annotated[
-        Literal["torchrun", "ray"], typer.Option(help="torchrun: here, or by it; ray: by Ray Train.")
-    ] = "torchrun",
+        Literal["local", "ray"],
+        typer.Option(help="local: here, or in processes of torchrun; ray: by Ray Train."),
+    ] = "local",
     nproc: Annotated[int, typer.Option(min=1, help="Processes: one for each GPU.")] = 1,
     overfit: Annotated[
         bool, typer.Option("--overfit", help="First see that 32 samples can be learnt by heart.")

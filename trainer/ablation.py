@@ -19,7 +19,7 @@ from .audio_gap import ArmPairs, Condition, summarise_arms
 from .checkpoint import checkpoints, find_checkpoint, read_state
 from .config import TrainConfig
 from .data.config import open_validation
-from .launch import Setup, launch
+from .launch import TrainSetup, launch
 from .networks import load_network
 from .recipes.registry import make_recipe
 from .request import make_setup
@@ -163,11 +163,11 @@ def _train(ablation: Ablation, data: Path, run: Path, seed: int, *, masked: bool
         go_on="the same command",
     )
     if not _is_trained(setup):
-        launch(setup, "torchrun", 1)
+        launch(setup, "local", 1)
     return run
 
 
-def _is_trained(setup: Setup) -> bool:
+def _is_trained(setup: TrainSetup) -> bool:
     run = Path(setup.run)
     return setup.resume and read_state(find_checkpoint(run)).step >= setup.config["run"]["steps"]
 

@@ -82,7 +82,7 @@ def gaps(arms: Sequence[ArmPairs], band: str | int) -> Gaps:
         for pair in arm.pairs:
             if pair.swapped is not None and band in ("all", pair.level):
                 found[arm.seed, pair.clip_id].append(pair.swapped - pair.own)
-    return {place: float(np.mean(values)) for place, values in found.items()}
+    return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def estimate(found: Gaps) -> dict[str, Any] | None:
@@ -103,8 +103,8 @@ def estimate(found: Gaps) -> dict[str, Any] | None:
 
 def _interval(found: Gaps, axis: int) -> list[float] | None:
     groups: dict[int | str, list[float]] = defaultdict(list)
-    for place, value in found.items():
-        groups[place[axis]].append(value)
+    for key, value in found.items():
+        groups[key[axis]].append(value)
     numbers = interval([float(np.mean(values)) for values in groups.values()])
     return None if numbers is None else [numbers.low, numbers.high]
 
@@ -114,7 +114,7 @@ def _estimates(table: Mapping[str | int, Gaps]) -> dict[str, Any]:
 
 
 def _subtract(one: Mapping[str | int, Gaps], other: Mapping[str | int, Gaps]) -> dict[str | int, Gaps]:
-    return {band: {place: one[band][place] - value for place, value in other[band].items()} for band in other}
+    return {band: {key: one[band][key] - value for key, value in other[band].items()} for band in other}
 
 
 def _comparisons(conditions: Sequence[Condition]) -> list[tuple[Condition, Condition]]:

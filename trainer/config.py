@@ -58,7 +58,7 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class TrainRunConfig:
     """How long a run goes, where, and what it leaves behind."""
 
     steps: Annotated[int, Range(1, 1_000_000_000)] = 10_000
@@ -107,7 +107,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: TrainRunConfig = field(default_factory=TrainRunConfig)
 
 
 TINY: dict[str, settings.Table] = {
@@ -115,7 +115,7 @@ TINY: dict[str, settings.Table] = {
     "highsync-stage2": {
         "optim": {"learning_rate": 1e-3},
         "run": {"batch_size": 2},
-        "recipe": {"num_frames": 8},
+        "recipe": {"window_frames": 8},
     },
 }
 """What `model.size=tiny` sets besides, by recipe: small networks learn at higher rates, a CPU takes small batches."""

@@ -116,8 +116,8 @@ def _mouths(dataset: Dataset, clips: list[Clip], sampler: Sampler, console: Cons
         audio = next(name for name in ("whisper", "logmel") if name in shard.columns)
         latents = sampler.sample(dataset.read(clip, "latent"), dataset.read(clip, audio))
         crops = dataset.read(clip, "crop")
-        for place, rgb in enumerate(_decoded(codec, latents)):
-            mouths[starts[clip.clip_id] + place] = (rgb, crops[place])
+        for index, rgb in enumerate(_decoded(codec, latents)):
+            mouths[starts[clip.clip_id] + index] = (rgb, crops[index])
     return mouths
 
 

@@ -42,13 +42,13 @@ from .validation import ValidationResult
 from .world import World, join_world
 
 logger = logging.getLogger(__name__)
-Launcher = Literal["torchrun", "ray"]
+Launcher = Literal["local", "ray"]
 SHAPING = ("size", "masked_motion")
 """Settings of `model` that decide what a network computes; the others decide how."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class TrainSetup:
     """What every process of a run needs to know, as JSON values."""
 
     recipe: str
@@ -66,7 +66,7 @@ class Setup:
     """What to do to go on with the run, for messages."""
 
 
-def launch(setup: Setup, launcher: Launcher, num_processes: int) -> None:
+def launch(setup: TrainSetup, launcher: Launcher, num_processes: int) -> None:
     """Train with this many processes, and return when the run is done.
 
     Raises:
@@ -89,14 +89,14 @@ def launch(setup: Setup, launcher: Launcher, num_processes: int) -> None:
         raise StoppedError(where_it_stands(setup)) from stop
 
 
-def where_it_stands(setup: Setup) -> str:
+def where_it_stands(setup: TrainSetup) -> str:
     """Say what is saved of a run that was stopped, and how to go on with it."""
     found = checkpoints(Path(setup.run))
     saved = f"saved up to step {step_of(found[-1])}" if found else "nothing is saved yet"
     return f"{setup.run}: stopped; {saved}; to go on: {setup.go_on}"
 
 
-def train(setup: Setup) -> ValidationResult | None:
+def train(setup: TrainSetup) -> ValidationResult | None:
     """Train in this process, one of those that the environment describes.
 
     Raises:
@@ -119,7 +119,7 @@ def train(setup: Setup) -> ValidationResult | None:
             found.close()
 
 
-def is_done(setup: Setup) -> bool:
+def is_done(setup: TrainSetup) -> bool:
     """Tell whether the last step of a run is saved."""
     found = checkpoints(Path(setup.run))
     return bool(found) and step_of(found[-1]) >= setup.config["run"]["steps"]
@@ -130,7 +130,7 @@ def say_that_it_stops() -> None:
     logger.warning("stopping after this step, and saving; Ctrl-C again ends at once, without")
 
 
-def end_at_once(setup: Setup) -> NoReturn:
+def end_at_once(setup: TrainSetup) -> NoReturn:
     """End this process wherever it is: what is being written is left behind under a temporary name."""
     console = Console(stderr=True)
     console.show_cursor()
@@ -138,7 +138,7 @@ def end_at_once(setup: Setup) -> NoReturn:
     os._exit(StoppedError.exit_code)
 
 
-def prepare(setup: Setup, world: World) -> Training:
+def prepare(setup: TrainSetup, world: World) -> Training:
     """Open the data, build the network, load what it begins with, and stand where the run stands.
 
     Raises:
@@ -178,7 +178,7 @@ def prepare(setup: Setup, world: World) -> Training:
     return training
 
 
-def check_folder(setup: Setup) -> None:
+def check_folder(setup: TrainSetup) -> None:
     """Refuse to write over a run unless it is to go on.
 
     Raises:
@@ -190,26 +190,26 @@ def check_folder(setup: Setup) -> None:
         raise ConfigError(f"--output {setup.run}: holds a run at step {step}; add --resume, or name another folder")
 
 
-def check_processes(setup: Setup, launcher: Launcher, num_processes: int) -> None:
+def check_processes(setup: TrainSetup, launcher: Launcher, num_processes: int) -> None:
     """Refuse more processes than GPUs, and a batch that cannot be divided among them, before anything is built.
 
     Raises:
         ConfigError: names the setting.
     """
     config = settings.build(TrainConfig, setup.config)
-    started = int(os.environ.get("WORLD_SIZE", num_processes)) if launcher == "torchrun" else num_processes
+    started = int(os.environ.get("WORLD_SIZE", num_processes)) if launcher == "local" else num_processes
     size = batch_size(config, make_recipe(setup.recipe, setup.options))
     if size % started:
         raise ConfigError(
             f"run.batch_size={size}: cannot be divided among {started} processes; set a multiple of {started}"
         )
-    if launcher == "torchrun" and "WORLD_SIZE" not in os.environ and config.run.device == "cuda":
+    if launcher == "local" and "WORLD_SIZE" not in os.environ and config.run.device == "cuda":
         num_gpus = torch.cuda.device_count()
         if num_processes > num_gpus:
             raise ConfigError(f"--nproc {num_processes}: this machine has {num_gpus} GPUs; ask for {num_gpus} at most")
 
 
-def _new_state(setup: Setup, config: TrainConfig, recipe: Recipe, samples: Samples) -> State:
+def _new_state(setup: TrainSetup, config: TrainConfig, recipe: Recipe, samples: Samples) -> State:
     return State(
         step=0,
         batch_size=batch_size(config, recipe),
@@ -222,7 +222,7 @@ def _new_state(setup: Setup, config: TrainConfig, recipe: Recipe, samples: Sampl
     )
 
 
-def _check_state(state: State, setup: Setup, samples: Samples, config: TrainConfig, recipe: Recipe) -> None:
+def _check_state(state: State, setup: TrainSetup, samples: Samples, config: TrainConfig, recipe: Recipe) -> None:
     """Refuse to go on with other data, another meaning of the numbers, or another batch.
 
     Raises:
@@ -264,7 +264,7 @@ def _newest(run: Path, world: World) -> Path | None:
     return checkpoint_of(run, step)
 
 
-def _check_steps(setup: Setup, begun: Path) -> None:
+def _check_steps(setup: TrainSetup, begun: Path) -> None:
     steps = setup.config["run"]["steps"]
     if steps < step_of(begun):
         raise ConfigError(
@@ -287,12 +287,12 @@ def _open_samples(config: TrainConfig, recipe: Recipe, world: World) -> Samples:
     return samples
 
 
-def to_json(setup: Setup) -> str:
+def to_json(setup: TrainSetup) -> str:
     """Write a setup for another process."""
     return json.dumps(asdict(setup))
 
 
-def from_json(text: str) -> Setup:
+def from_json(text: str) -> TrainSetup:
     """Read what `to_json` wrote."""
     table = json.loads(text)
-    return Setup(**{**table, "init": tuple(table["init"])})
+    return TrainSetup(**{**table, "init": tuple(table["init"])})

@@ -15,15 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..manifests.errors import HsDataError
 from .checkpoint import Checkpoints, State, Tensors
 from .config import TrainConfig
-from .data.batch import Batch
 from .data.loader import Loader
-from .data.samples import Samples
-from .metrics import Metrics
+from .data.samples import Batch, Samples
+from .metrics import Metrics, Watch
 from .optimizer import EMA, grad_norm, load_optimizer, lr_scale, make_optimizer, optimizer_tensors
 from .recipes.recipe import Recipe, Schedule
 from .stopping import StoppedError
 from .validation import ValidationResult, compare_sounds, summarise
-from .watch import Watch
 from .world import World
 
 if TYPE_CHECKING:
@@ -196,7 +194,7 @@ class Training:
 
     def _skip(self, batch: Batch, per_sample: torch.Tensor) -> None:
         """Leave the weights as they are, name the clips, and give up after too many in a row."""
-        own = [self.samples.clip_id(batch.first + int(place)) for place in (~per_sample.isfinite()).nonzero()]
+        own = [self.samples.clip_id(batch.first + int(index)) for index in (~per_sample.isfinite()).nonzero()]
         bad = self.world.gather(own)
         self._num_bad += 1
         self.state = replace(self.state, num_skipped=self.state.num_skipped + 1)

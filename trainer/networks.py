@@ -19,7 +19,7 @@ from .checkpoint import (
     step_of,
 )
 from .config import ModelConfig, TrainConfig
-from .data.contract import Contract, latent_space
+from .data.samples import Contract, latent_space
 from .diffusion import VSchedule
 from .models.highsync import TINY, HighSync
 from .models.unet import UNetShape

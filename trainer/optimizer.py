@@ -105,9 +105,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: 
     """Put named tensors back into an optimizer."""
     if not tensors:
         return
-    places = {name: place for place, name in enumerate(names)}
+    indices = {name: index for index, name in enumerate(names)}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         name, _, field = key.rpartition(".")
-        state.setdefault(places[name], {})[field] = value
+        state.setdefault(indices[name], {})[field] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -11,7 +11,7 @@ import torch
 from ..manifests.dataset import Dataset
 from ..manifests.errors import DatasetError, HsDataError
 from .checkpoint import Checkpoints, checkpoints
-from .launch import Setup, prepare
+from .launch import TrainSetup, prepare
 from .loop import Training
 from .world import join_world
 
@@ -23,7 +23,7 @@ OVERFIT_SHARE = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrialRun:
     """What two steps have shown."""
 
     parameters: int
@@ -59,7 +59,7 @@ def check_shards(dataset: Dataset) -> None:
             raise DatasetError(f"{path}: {what}; copy the dataset again, or run `hs-data verify`")
 
 
-def try_out(setup: Setup) -> Trial:
+def try_out(setup: TrainSetup) -> TrialRun:
     """Train two steps in this process in a folder that is thrown away, and say what the whole run would take."""
     with tempfile.TemporaryDirectory(prefix="hs-data-train-") as folder:
         trial = replace(setup, run=folder, resume=False)
@@ -79,7 +79,7 @@ def try_out(setup: Setup) -> Trial:
     place = next(parent for parent in (Path(setup.run), *Path(setup.run).absolute().parents) if parent.is_dir())
     free_gb = shutil.disk_usage(place).free / 1e9
     fits = size_gb * kept <= free_gb
-    return Trial(
+    return TrialRun(
         parameters=sum(value.numel() for value in training.network.parameters()),
         trained_parameters=sum(value.numel() for value in training.parameters.values()),
         clips=training.samples.num_clips,
@@ -104,7 +104,7 @@ class Overfit:
     loss_after: float
 
 
-def overfit(setup: Setup) -> Overfit:
+def overfit(setup: TrainSetup) -> Overfit:
     """Train on the same 32 samples again and again, in this process, and throw the weights away.
 
     Their windows, noise and timesteps are always the same, so a network that can learn at all learns them.
@@ -121,7 +121,7 @@ def overfit(setup: Setup) -> Overfit:
         parts = batch.split(min(len(batch), training.state.batch_size))
         passes = -(-OVERFIT_STEPS // len(parts))
         losses = [[training.learn(part).mean().item() for part in parts] for _ in range(passes)]
-    before, after = (sum(losses[place]) / len(parts) for place in (0, -1))
+    before, after = (sum(losses[index]) / len(parts) for index in (0, -1))
     if not after < OVERFIT_SHARE * before:
         raise HsDataError(
             f"--overfit: the loss of {len(batch)} samples went from {before:.4f} to {after:.4f} in "

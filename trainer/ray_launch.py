@@ -14,14 +14,14 @@ from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
 from ..manifests.processes import leave_terminal
-from .launch import Setup, end_at_once, from_json, is_done, say_that_it_stops, to_json, train
+from .launch import TrainSetup, end_at_once, from_json, is_done, say_that_it_stops, to_json, train
 from .stopping import STOP_FILE, StoppedError, asked_to_stop
 
 MAX_FAILURES = 3
 """Workers that may die before the run gives up; each time it goes on from the newest checkpoint."""
 
 
-def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
+def launch_ray(setup: TrainSetup, num_processes: int, *, own: bool) -> None:
     """Train on the Ray cluster that `RAY_ADDRESS` names, or on one started here, on the loopback alone.
 
     The run's folder and the datasets must be reachable under the same paths from every node.
@@ -62,7 +62,7 @@ def launch_ray(setup: Setup, num_processes: int, *, own: bool) -> None:
             ray.shutdown()
 
 
-def _fit(trainer: TorchTrainer, setup: Setup) -> None:
+def _fit(trainer: TorchTrainer, setup: TrainSetup) -> None:
     """Train in another thread: in the main one Ray would take Ctrl-C for itself, and end the workers unsaved."""
     stop = Path(setup.run) / STOP_FILE
     stop.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ import torch
 from ..manifests import settings
 from ..manifests.dataset import open_dataset
 from .config import TrainConfig, resolve
-from .data.mixture import parse_sources
-from .launch import Setup
+from .data.order import parse_datasets
+from .launch import TrainSetup
 from .preflight import check_shards
 
 
@@ -24,8 +24,8 @@ def make_setup(
     init: Sequence[str] = (),
     resume: bool = False,
     other_data: bool = False,
-    go_on: str = Setup.go_on,
-) -> Setup:
+    go_on: str = TrainSetup.go_on,
+) -> TrainSetup:
     """Resolve the settings of a run and look at its data.
 
     Args:
@@ -46,16 +46,16 @@ def make_setup(
     """
     data: settings.Table = {"data": {"datasets": list(datasets)}} if datasets else {}
     config, options = resolve(recipe, file=config_file, assignments=assignments, over=settings.merge(over or {}, data))
-    for source in parse_sources(config.data.datasets):
-        if "://" not in source.place:
-            check_shards(open_dataset(Path(source.place)))
+    for dataset in parse_datasets(config.data.datasets):
+        if "://" not in dataset.location:
+            check_shards(open_dataset(Path(dataset.location)))
     table = settings.to_table(config)
     cuda = config.run.device == "cuda" or (config.run.device == "auto" and torch.cuda.is_available())
     table["run"]["device"] = "cuda" if cuda else "cpu"
     if config.run.precision == "auto":
         table["run"]["precision"] = "bfloat16" if cuda else "float32"
     settings.build(TrainConfig, table)
-    return Setup(
+    return TrainSetup(
         recipe=recipe,
         config=table,
         options=options,

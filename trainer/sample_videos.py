@@ -17,7 +17,7 @@ from ..pipeline.latents import Codec
 from ..pipeline.media.mp4 import add_sound, encode_video
 from ..pipeline.networks import codec_of
 from .data.config import DataConfig
-from .data.mixture import parse_sources
+from .data.order import parse_datasets
 from .data.staging import stage
 from .models.highsync import HighSync
 from .networks import make_schedule
@@ -52,7 +52,7 @@ class SampleVideos:
     def __init__(self, run: Path, data: DataConfig, recipe: Recipe, *, num_clips: int, num_steps: int) -> None:
         self._folder = run / "samples"
         self._schedule, self._config = make_schedule(recipe), SamplingConfig(steps=num_steps)
-        dataset = open_dataset(stage(parse_sources(data.datasets)[0].place, data.staging))
+        dataset = open_dataset(stage(parse_datasets(data.datasets)[0].location, data.staging))
         long_enough = [clip for clip in dataset.split("val") if clip.num_frames >= recipe.min_frames]
         self._clips = sorted(long_enough, key=lambda clip: clip.clip_id)[:num_clips]
         if not self._clips:

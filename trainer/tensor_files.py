@@ -52,12 +52,12 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> TensorFile
     """
     # Wide numbers first, so that all are aligned; names decide the rest: equal tensors make equal files.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header, place = {}, 0
+    header, offset = {}, 0
     for name in order:
         tensor = tensors[name]
-        end = place + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [place, end]}
-        place = end
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     digest, size = hashlib.sha256(), 0

@@ -79,12 +79,12 @@ def compare_sounds(
 def _pairs(network: Network, recipe: Recipe, samples: Samples, schedule: Schedule, batch) -> Iterator[Pair]:  # noqa: ANN001
     own = recipe.loss(network, batch, schedule).per_sample.tolist()
     swapped = recipe.loss(network, recipe.swap_audio(batch), schedule).per_sample.tolist()
-    clips = [samples.clip_id(batch.first + place) for place in range(len(batch))]
+    clips = [samples.clip_id(batch.first + index) for index in range(len(batch))]
     steps = batch["timestep"].tolist()
-    for place, clip in enumerate(clips):
-        differs = clips[place - 1] != clip
-        level = steps[place] * LEVELS // schedule.num_timesteps
-        yield Pair(clip_id=clip, level=level, own=own[place], swapped=swapped[place] if differs else None)
+    for index, clip in enumerate(clips):
+        differs = clips[index - 1] != clip
+        level = steps[index] * LEVELS // schedule.num_timesteps
+        yield Pair(clip_id=clip, level=level, own=own[index], swapped=swapped[index] if differs else None)
 
 
 def summarise(pairs: list[Pair]) -> ValidationResult:

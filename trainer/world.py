@@ -75,16 +75,16 @@ def join_world(device: str) -> Iterator[World]:
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("run.device: cuda is not available here; run `hs-data doctor`, or set run.device=cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    place = torch.device("cuda", local % torch.cuda.device_count()) if device == "cuda" else torch.device("cpu")
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
+    chosen = torch.device("cuda", local % torch.cuda.device_count()) if device == "cuda" else torch.device("cpu")
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     own = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()  # Ray Train has joined already
     if own:
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         together = dist.is_initialized()
         yield World(
-            rank=dist.get_rank() if together else 0, size=dist.get_world_size() if together else 1, device=place
+            rank=dist.get_rank() if together else 0, size=dist.get_world_size() if together else 1, device=chosen
         )
     finally:
         if own:

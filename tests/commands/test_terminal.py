@@ -37,7 +37,7 @@ def test_a_build_ends_where_ffmpeg_plays_with_the_terminal(videos: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
+@pytest.mark.parametrize("launcher", ["local", "ray"])
 def test_training_ends_where_ffmpeg_plays_with_the_terminal(random_dataset: Path, tmp_path: Path, launcher: str):
     """Nothing that training imports starts ffmpeg today; here Python itself does, before our first line."""
     variables = pseudo_terminal.put_on_path(tmp_path / "bin", is_bold=False)

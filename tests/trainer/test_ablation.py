@@ -18,7 +18,7 @@ from hs_data.trainer.audio_gap import ArmPairs, Condition, summarise_arms
 from hs_data.trainer.checkpoint import find_checkpoint, read_state
 from hs_data.trainer.validation import Pair
 
-SETTINGS = ("run.device=cpu", "run.batch_size=1", "recipe.num_frames=1", "data.num_val_samples=4")
+SETTINGS = ("run.device=cpu", "run.batch_size=1", "recipe.window_frames=1", "data.num_val_samples=4")
 MASKED, UNMASKED = (Condition(policy="highsync", masked=masked) for masked in (True, False))
 
 

@@ -20,7 +20,7 @@ from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.manifests.schema import Column
 from hs_data.manifests.storage import sha256_file
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors, read_weights
-from hs_data.trainer.launch import Launcher, Setup, launch, prepare
+from hs_data.trainer.launch import Launcher, TrainSetup, launch, prepare
 from hs_data.trainer.networks import load_network
 from hs_data.trainer.publish import publish
 from hs_data.trainer.request import make_setup
@@ -38,7 +38,7 @@ def dataset(random_dataset: Path) -> Path:
     return random_dataset
 
 
-def setup_of(dataset: Path, run: Path, *assignments: str, size: str = "tiny", **options) -> Setup:
+def setup_of(dataset: Path, run: Path, *assignments: str, size: str = "tiny", **options) -> TrainSetup:
     return make_setup(
         datasets=[str(dataset)],
         recipe="highsync-stage1",
@@ -53,7 +53,7 @@ def setup_of(dataset: Path, run: Path, *assignments: str, size: str = "tiny", **
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six steps in one go; its checkpoints are of steps 2, 4 and 6."""
     run = tmp_path_factory.mktemp("runs") / "trained"
-    launch(setup_of(dataset, run, "run.steps=6"), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=6"), "local", 1)
     return run
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_gone_on_from(datase
 def test_a_run_with_a_damaged_checkpoint_ends_with_the_same_bytes(dataset, trained, run):
     cut(run / "checkpoints" / "step-00000006" / MODEL)
     flip(run / "checkpoints" / "step-00000004" / OPTIMIZER)
-    launch(setup_of(dataset, run, "run.steps=6", "run.keep_last=1", resume=True), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=6", "run.keep_last=1", resume=True), "local", 1)
     assert [path.name for path in checkpoints(run)] == ["step-00000006"]
     for name in (MODEL, AVERAGE, OPTIMIZER):
         ours, theirs = (place / "checkpoints" / "step-00000006" / name for place in (run, trained))
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_while_saving_is_one_line_and_keeps_the_older_ones(d
     before = {path.name: read_tensors(path) for path in checkpoints(run)}
     setup = setup_of(dataset, run, "run.steps=80", "run.save_every=8", resume=True)
     with no_file_above(1 << 20), pytest.raises(HsDataError) as told:
-        launch(setup, "torchrun", 1)
+        launch(setup, "local", 1)
     assert "\n" not in str(told.value)
     assert "checkpoints/step-00000008: cannot be saved (File too large)" in str(told.value)
     assert "--resume" in str(told.value)
@@ -191,7 +191,7 @@ def test_a_disk_that_is_full_while_saving_is_one_line_and_keeps_the_older_ones(d
         )
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert 8 <= max(steps) < 30, "it went on for long without being able to save"
-    launch(setup_of(dataset, run, "run.steps=8", resume=True), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=8", resume=True), "local", 1)
     assert read_state(find_checkpoint(run)).step == 8
 
 
@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_for_the_log_is_one_line_and_keeps_its_lines(dataset
     log = run / "metrics.jsonl"
     before = log.read_text()
     with no_file_above(len(before) + 100), pytest.raises(HsDataError, match=r"metrics\.jsonl: cannot be written"):
-        launch(setup_of(dataset, run, "run.steps=8", resume=True), "torchrun", 1)
+        launch(setup_of(dataset, run, "run.steps=8", resume=True), "local", 1)
     assert log.read_text().startswith(before)
 
 
@@ -243,7 +243,7 @@ def other_latents(random_shards: ModuleType, tmp_path_factory: pytest.TempPathFa
 def test_weights_that_have_learnt_other_latents_are_refused(other_latents, trained, tmp_path, monkeypatch):
     vae, distilled, blocks = map(other_latents, ("stabilityai/sd-vae-ft-mse", "madebyollin/taesd", "hs-data/block-dct"))
     first = tmp_path / "first"
-    launch(setup_of(vae, first, "run.steps=1"), "torchrun", 1)
+    launch(setup_of(vae, first, "run.steps=1"), "local", 1)
     prepare(setup_of(distilled, tmp_path / "x", init=(str(first),)), ALONE)  # the same space
     setup = setup_of(blocks, tmp_path / "x", init=(str(first),))
     monkeypatch.setattr("hs_data.trainer.launch.make_network", lambda *_, **__: pytest.fail("a network was built"))
@@ -277,7 +277,7 @@ def test_more_processes_than_gpus_are_refused(dataset, tmp_path, monkeypatch):
     setup = setup_of(dataset, tmp_path / "run")
     setup.config["run"]["device"] = "cuda"
     with pytest.raises(ConfigError, match=r"^--nproc 2: this machine has 1 GPUs"):
-        launch(setup, "torchrun", 2)
+        launch(setup, "local", 2)
 
 
 @pytest.mark.usefixtures("no_network")

@@ -17,12 +17,9 @@ from hs_data.manifests.errors import ConfigError, DatasetError
 from hs_data.manifests.schema import Column
 from hs_data.trainer.data.clips import ClipFrames, ClipPool
 from hs_data.trainer.data.config import DataConfig, open_samples, open_validation
-from hs_data.trainer.data.contract import Contract, Need
-from hs_data.trainer.data.draws import Draw, Stream, words
 from hs_data.trainer.data.loader import Loader
-from hs_data.trainer.data.mixture import Mixture, parse_sources
-from hs_data.trainer.data.permutation import Permutation, epoch_order
-from hs_data.trainer.data.samples import Samples
+from hs_data.trainer.data.order import Draw, Mixture, Permutation, Stream, epoch_order, parse_datasets, words
+from hs_data.trainer.data.samples import Contract, Need, Samples
 from hs_data.trainer.data.staging import stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +44,7 @@ class Windows:
     def __init__(self) -> None:
         self.latent: Contract = {"channels": 2}
 
-    def cut(self, num_frames: int, draw: Draw) -> dict[str, int]:
+    def draw_sample(self, num_frames: int, draw: Draw) -> dict[str, int]:
         return {"start": draw.below(num_frames - 3), "length": num_frames, "drop": draw.chance(0.5)}
 
     def read(self, clip: ClipFrames, cut) -> dict[str, np.ndarray]:
@@ -334,12 +331,12 @@ def test_each_dataset_of_a_mixture_has_its_own_epochs(tmp_path):
 )
 def test_mixtures_that_make_no_sense_are_refused(texts):
     with pytest.raises(ConfigError, match=r"data\.datasets"):
-        Mixture([source.weight for source in parse_sources(texts)])
+        Mixture([source.weight for source in parse_datasets(texts)])
 
 
 @pytest.mark.parametrize("text", ["a", "/x/y=z", "s3://bucket/run=3a"])
 def test_a_name_with_an_equals_sign_is_a_name(text):
-    assert parse_sources([text])[0].place == text
+    assert parse_datasets([text])[0].location == text
 
 
 # --- conditions

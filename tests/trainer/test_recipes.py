@@ -14,11 +14,10 @@ import torch.nn.functional as nnf
 from hs_data.manifests import settings
 from hs_data.manifests.errors import ConfigError, DatasetError
 from hs_data.manifests.schema import FRAME_COLUMNS, Column
-from hs_data.trainer.data.batch import Batch
 from hs_data.trainer.data.config import DataConfig, open_samples
-from hs_data.trainer.data.contract import Contract, Need
-from hs_data.trainer.data.draws import Draw
 from hs_data.trainer.data.loader import Loader
+from hs_data.trainer.data.order import Draw
+from hs_data.trainer.data.samples import Batch, Contract, Need
 from hs_data.trainer.recipes.audio_windows import gather_windows, slice_frames
 from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
 from hs_data.trainer.recipes.masks import lower_face
@@ -100,7 +99,7 @@ def samples_of(path: Path, recipe, seed: int = 1):
 
 
 def cuts(recipe: Recipe, num_frames: int, count: int = 2000) -> list:
-    return [recipe.cut(num_frames, Draw(3, k)) for k in range(count)]
+    return [recipe.draw_sample(num_frames, Draw(3, k)) for k in range(count)]
 
 
 # --- settings
@@ -108,7 +107,7 @@ def cuts(recipe: Recipe, num_frames: int, count: int = 2000) -> list:
 
 def test_defaults_are_the_published_numbers():
     one, two = Stage1Config(), HighSyncConfig()
-    assert [(c.num_frames, c.batch_size, c.learning_rate, c.warmup_steps) for c in (one, two)] == [
+    assert [(c.window_frames, c.batch_size, c.learning_rate, c.warmup_steps) for c in (one, two)] == [
         (1, 16, 1e-5, 100),
         (12, 4, 1e-5, 1),
     ]
@@ -144,7 +143,7 @@ def test_recipes_are_made_by_name_from_a_table(name):
         ("highsync-stage1", {"nois_offset": 1}, "noise_offset"),
         ("highsync-stage2", {"reference": "own"}, "outside_window"),
         ("highsync-stage2", {"drop_audio": 2.0}, "2.0 is out of range; give 0 to 1"),
-        ("highsync-stage2", {"num_frames": 0}, "give 1 to 1,000"),
+        ("highsync-stage2", {"window_frames": 0}, "give 1 to 1,000"),
         ("highsync-stage2", {"learning_rate": 0.0}, "0.0 is out of range"),
     ],
 )
@@ -459,7 +458,7 @@ class LatentSyncLike:
     def __init__(self) -> None:
         self.latent: Contract = {"channels": 4, "size": 64}
 
-    def cut(self, num_frames: int, draw: Draw) -> dict[str, int]:
+    def draw_sample(self, num_frames: int, draw: Draw) -> dict[str, int]:
         first = draw.below(num_frames - 31)
         second = first + 16 + draw.below(num_frames - 31 - first)
         start, reference = (first, second) if draw.chance(0.5) else (second, first)
@@ -510,7 +509,7 @@ class SyncDiffLike:
     def __init__(self) -> None:
         self.latent: Contract = {"channels": 4, "size": 64}
 
-    def cut(self, num_frames: int, draw: Draw) -> dict[str, int]:
+    def draw_sample(self, num_frames: int, draw: Draw) -> dict[str, int]:
         return {"frame": 1 + draw.below(num_frames - 1), "identity": draw.below(num_frames)}
 
     def read(self, clip, cut) -> dict[str, np.ndarray]:

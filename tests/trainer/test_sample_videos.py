@@ -52,7 +52,7 @@ def train(dataset: Path, run: Path, *assignments: str) -> dict[str, torch.Tensor
         assignments=[*SETTINGS, *assignments],
         over={"model": {"size": "tiny"}},
     )
-    launch(setup, "torchrun", 1)
+    launch(setup, "local", 1)
     return read_weights(find_checkpoint(run))
 
 

@@ -18,7 +18,7 @@ from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.trainer import preflight
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors, read_weights
 from hs_data.trainer.config import OptimConfig
-from hs_data.trainer.launch import Setup, launch, prepare
+from hs_data.trainer.launch import TrainSetup, launch, prepare
 from hs_data.trainer.metrics import read_metrics
 from hs_data.trainer.optimizer import EMA, lr_scale
 from hs_data.trainer.recipes.registry import make_recipe
@@ -38,7 +38,7 @@ def dataset(random_dataset: Path) -> Path:
     return random_dataset
 
 
-def setup_of(dataset: Path, run: Path, *assignments: str, recipe: str = "highsync-stage1", **options) -> Setup:
+def setup_of(dataset: Path, run: Path, *assignments: str, recipe: str = "highsync-stage1", **options) -> TrainSetup:
     return make_setup(
         datasets=[str(dataset)],
         recipe=recipe,
@@ -71,7 +71,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 def unbroken(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six steps in one go."""
     run = tmp_path_factory.mktemp("runs") / "unbroken"
-    launch(setup_of(dataset, run, "run.steps=6", "optim.ema_decay=0.9"), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=6", "optim.ema_decay=0.9"), "local", 1)
     return run
 
 
@@ -97,7 +97,7 @@ def test_killed_and_resumed_gives_the_same_bits(dataset, unbroken, tmp_path):
 
 def test_two_processes_are_one_within_rounding(dataset, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    launch(setup_of(dataset, one, "run.steps=2", "run.save_every=1"), "torchrun", 1)
+    launch(setup_of(dataset, one, "run.steps=2", "run.save_every=1"), "local", 1)
     done = subprocess.run(
         command(dataset, two, "run.steps=2", "run.save_every=1", more=("--nproc", "2")),
         env=environment(), capture_output=True, text=True, check=False,
@@ -131,8 +131,8 @@ def test_a_second_stage_begins_with_the_first(dataset, unbroken, tmp_path, caplo
 
 def test_an_average_may_begin_where_a_run_goes_on(dataset, tmp_path):
     run = tmp_path / "run"
-    launch(setup_of(dataset, run, "run.steps=2"), "torchrun", 1)
-    launch(setup_of(dataset, run, "run.steps=4", "optim.ema_decay=0.999", resume=True), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=2"), "local", 1)
+    launch(setup_of(dataset, run, "run.steps=4", "optim.ema_decay=0.999", resume=True), "local", 1)
     tensors = read_tensors(find_checkpoint(run))
     assert tensors.average
     for name, average in tensors.average.items():
@@ -141,18 +141,18 @@ def test_an_average_may_begin_where_a_run_goes_on(dataset, tmp_path):
 
 def test_a_checkpoint_says_what_its_steps_were_done_with(dataset, tmp_path):
     run = tmp_path / "run"
-    launch(setup_of(dataset, run, "run.steps=2"), "torchrun", 1)
+    launch(setup_of(dataset, run, "run.steps=2"), "local", 1)
     for change in ("model.masked_motion=false", "recipe.num_timesteps=500"):
         with pytest.raises(ConfigError, match=f"was begun with {change.split('=')[0]}="):
-            launch(setup_of(dataset, run, "run.steps=4", change, resume=True), "torchrun", 1)
-    launch(setup_of(dataset, run, "run.steps=4", "optim.max_grad_norm=0.5", resume=True), "torchrun", 1)
+            launch(setup_of(dataset, run, "run.steps=4", change, resume=True), "local", 1)
+    launch(setup_of(dataset, run, "run.steps=4", "optim.max_grad_norm=0.5", resume=True), "local", 1)
     state = read_state(find_checkpoint(run))
     assert (state.step, state.config["optim"]["max_grad_norm"]) == (4, 0.5)
 
 
 def test_what_does_not_fit_is_refused(dataset, unbroken, tmp_path):
     with pytest.raises(ConfigError, match="holds a run at step 6; add --resume"):
-        launch(setup_of(dataset, unbroken), "torchrun", 1)
+        launch(setup_of(dataset, unbroken), "local", 1)
     with pytest.raises(ConfigError, match="was begun with --recipe highsync-stage1"):
         prepare(setup_of(dataset, unbroken, recipe="highsync-stage2", resume=True), ALONE)
     with pytest.raises(ConfigError, match=r"run\.batch_size=2"):
@@ -217,9 +217,7 @@ def test_metrics_and_state_say_what_happened(dataset, unbroken):
 
 def test_only_the_last_checkpoints_and_every_nth_are_kept(dataset, tmp_path):
     run = tmp_path / "run"
-    launch(
-        setup_of(dataset, run, "run.steps=5", "run.save_every=1", "run.keep_last=2", "run.keep_every=3"), "torchrun", 1
-    )
+    launch(setup_of(dataset, run, "run.steps=5", "run.save_every=1", "run.keep_last=2", "run.keep_every=3"), "local", 1)
     assert [path.name[-1] for path in checkpoints(run)] == ["3", "4", "5"]
     assert not list((run / "checkpoints").glob(".*"))
 

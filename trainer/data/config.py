@@ -5,8 +5,8 @@ from typing import Annotated
 
 from ...manifests.settings import Range, check_ranges
 from .clips import ClipPool, Split
-from .mixture import Mixture, Source, parse_sources
-from .samples import Cutter, Samples
+from .order import Mixture, WeightedDataset, parse_datasets
+from .samples import SampleReader, Samples
 from .staging import stage
 
 VALIDATION_SEED = 0
@@ -38,7 +38,7 @@ class DataConfig:
         check_ranges(self)
 
 
-def open_samples(config: DataConfig, recipe: Cutter, *, seed: int) -> Samples:
+def open_samples(config: DataConfig, recipe: SampleReader, *, seed: int) -> Samples:
     """Open the training samples; datasets in a bucket are copied first, so let one process of a machine go ahead.
 
     Raises:
@@ -48,20 +48,20 @@ def open_samples(config: DataConfig, recipe: Cutter, *, seed: int) -> Samples:
     return _open(config, recipe, seed, "train")
 
 
-def open_validation(config: DataConfig, recipe: Cutter) -> Samples:
+def open_validation(config: DataConfig, recipe: SampleReader) -> Samples:
     """Open the held-out samples, of which 0 .. `num_val_samples` - 1 are used; raises as `open_samples`."""
     return _open(config, recipe, VALIDATION_SEED, "val")
 
 
-def _open(config: DataConfig, recipe: Cutter, seed: int, split: Split) -> Samples:
-    sources = parse_sources(config.datasets)
-    pools = [_pool(config, recipe, source, split) for source in sources]
-    return Samples(pools, Mixture([source.weight for source in sources]), recipe, seed)
+def _open(config: DataConfig, recipe: SampleReader, seed: int, split: Split) -> Samples:
+    datasets = parse_datasets(config.datasets)
+    pools = [_pool(config, recipe, dataset, split) for dataset in datasets]
+    return Samples(pools, Mixture([dataset.weight for dataset in datasets]), recipe, seed)
 
 
-def _pool(config: DataConfig, recipe: Cutter, source: Source, split: Split) -> ClipPool:
+def _pool(config: DataConfig, recipe: SampleReader, dataset: WeightedDataset, split: Split) -> ClipPool:
     return ClipPool(
-        stage(source.place, config.staging),
+        stage(dataset.location, config.staging),
         split=split,
         selection=config.selection,
         where=config.where,

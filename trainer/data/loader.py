@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...manifests.errors import ConfigError
-from .batch import Batch
-from .samples import Samples
+from .samples import Batch, Samples
 
 
 class Loader:

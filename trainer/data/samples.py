@@ -1,25 +1,119 @@
 """Sample k of a run: a pure function of (seed, k) and of the datasets, so that one integer is the whole data state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ...manifests.errors import DatasetError
+from ...manifests.shards import Shard
 from ...manifests.storage import digest
-from .batch import Batch
 from .clips import ClipFrames, ClipPool
-from .contract import Contract, Need, check_agreement, check_latents, choose_columns
-from .draws import Draw, check_seed
-from .mixture import Mixture
-from .permutation import epoch_order
-
-Cut = Mapping[str, int]
+from .order import Draw, Mixture, check_seed, epoch_order
 
 
-class Cutter(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples side by side. Every tensor is [B, ...], named as in the recipe's `draw_sample` and `read`."""
+
+    first: int
+    """Number k of the first sample; the others follow one by one."""
+    tensors: Mapping[str, torch.Tensor]
+    """Numbers of `draw_sample` as int64 or bool [B], frames as they were stored, [B, ...]."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Copy to a device; from pinned memory without waiting for the copy."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        return Batch(first=self.first, tensors=moved)
+
+    def replace(self, **tensors: torch.Tensor) -> "Batch":
+        """Return the batch with other tensors under these names."""
+        return Batch(first=self.first, tensors={**self.tensors, **tensors})
+
+    def split(self, size: int) -> list["Batch"]:
+        """Cut into batches of at most `size` samples, for accumulating gradients; views, nothing is copied."""
+        return [
+            Batch(first=self.first + start, tensors={n: t[start : start + size] for n, t in self.tensors.items()})
+            for start in range(0, len(self), size)
+        ]
+
+
+Contract = Mapping[str, Any]
+STABLE_DIFFUSION = ("stabilityai/sd-vae-ft-mse", "madebyollin/taesd")
+"""Autoencoders whose latents mean the same: one is the distilled copy of the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """A column that a recipe reads."""
+
+    any_of: tuple[str, ...]
+    """Names that will do, the best first."""
+    build: str
+    """Setting of `hs-data build` that makes the best one."""
+
+
+def choose_columns(recipe: str, needs: Sequence[Need], have: Collection[str], where: str) -> tuple[str, ...]:
+    """Return the best column that is there for each need.
+
+    Raises:
+        DatasetError: one is missing; names it and the setting that makes it.
+    """
+    chosen = [next((name for name in need.any_of if name in have), None) for need in needs]
+    missing = [need for need, name in zip(needs, chosen, strict=True) if name is None]
+    if missing:
+        names = ", ".join(" or ".join(need.any_of) for need in missing)
+        words = " ".join(f"--set {need.build}" for need in missing)
+        raise DatasetError(
+            f"{where}: has {', '.join(sorted(have))}, and {recipe} needs {names}; build it with `hs-data build {words}`"
+        )
+    return tuple(name for name in chosen if name is not None)
+
+
+def check_latents(recipe: str, needed: Contract, shard: Shard) -> None:
+    """Raise `DatasetError` where the latents' contract differs from what the recipe needs."""
+    have = shard.contract.get("latent", {})
+    wrong = [f"{key} {have.get(key)} instead of {value}" for key, value in needed.items() if have.get(key) != value]
+    if wrong:
+        raise DatasetError(
+            f"{shard.path}: latents have {', '.join(wrong)}, so {recipe} cannot train on them; "
+            "build with another latents.backend"
+        )
+
+
+def check_agreement(first: Contract, second: Contract, where: str, other: str) -> None:
+    """Raise `DatasetError` unless two shards hold numbers of the same meaning: latents, sound features, frame rate."""
+    for part in sorted({*first, *second}):
+        if first.get(part) != second.get(part):
+            raise DatasetError(
+                f"{other}: {part} is {second.get(part)}, and {where} has {first.get(part)}; "
+                "train on one of them, or build both with the same settings"
+            )
+
+
+def latent_space(contract: Contract) -> str:
+    """Return the name of what latents mean: networks that have learnt one know nothing of another."""
+    name = contract.get("latent", {}).get("id", "an unnamed codec")
+    return STABLE_DIFFUSION[0] if name in STABLE_DIFFUSION else name
+
+
+SampleParams = Mapping[str, int]
+"""Numbers and bools that say what to take of a clip, and what to do with it; they go into the batch as they are."""
+
+
+class SampleReader(Protocol):
     """The half of a recipe that the loader calls; pure, and called from several threads."""
 
     name: str
@@ -30,11 +124,11 @@ class Cutter(Protocol):
     min_frames: int
     """Shortest clip it can cut."""
 
-    def cut(self, num_frames: int, draw: Draw) -> Cut:
+    def draw_sample(self, num_frames: int, draw: Draw) -> SampleParams:
         """Decide what to take of a clip of L frames: whole numbers and bools, which go into the batch as they are."""
         ...
 
-    def read(self, clip: ClipFrames, cut: Cut) -> Mapping[str, np.ndarray]:
+    def read(self, clip: ClipFrames, params: SampleParams) -> Mapping[str, np.ndarray]:
         """Return the frames to ship, by name; views where possible, of the same shape for every clip."""
         ...
 
@@ -52,7 +146,7 @@ class Samples:
         DatasetError: a dataset lacks what the recipe needs, or two do not agree.
     """
 
-    def __init__(self, pools: Sequence[ClipPool], mixture: Mixture, recipe: Cutter, seed: int) -> None:
+    def __init__(self, pools: Sequence[ClipPool], mixture: Mixture, recipe: SampleReader, seed: int) -> None:
         check_seed(seed)
         self._pools, self._mixture, self._recipe, self._seed = pools, mixture, recipe, seed
         first = pools[0]
@@ -86,8 +180,8 @@ class Samples:
         """Return the dataset and the clip of sample k; every clip comes once before any comes again."""
         part, number = self._mixture.locate(sample)
         size = len(self._pools[part])
-        epoch, place = divmod(number, size)
-        return part, epoch_order(self._seed, part, epoch, size)(place)
+        epoch, index = divmod(number, size)
+        return part, epoch_order(self._seed, part, epoch, size)(index)
 
     def clip_id(self, sample: int) -> str:
         """Return the id of the clip that sample k is cut from, to name it in a message."""
@@ -107,11 +201,11 @@ class Samples:
                 row[...] = views[name]
         return Batch(first=first, tensors=tensors)
 
-    def views(self, sample: int) -> tuple[Cut, Mapping[str, np.ndarray]]:
+    def views(self, sample: int) -> tuple[SampleParams, Mapping[str, np.ndarray]]:
         """Return the cut of sample k and views of its frames; nothing is read yet."""
         part, clip = self.locate(sample)
         frames = self._pools[part].frames(clip)
-        cut = self._recipe.cut(frames.num_frames, Draw(self._seed, sample))
+        cut = self._recipe.draw_sample(frames.num_frames, Draw(self._seed, sample))
         return cut, self._recipe.read(frames, cut)
 
 
@@ -120,8 +214,8 @@ def _torch_dtype(dtype: np.dtype) -> torch.dtype:
     return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
-def _numbers(cuts: Sequence[Cut]) -> dict[str, torch.Tensor]:
-    """Return the numbers of cuts as [B] tensors, int64 or bool; one array for all, for each costs microseconds."""
-    columns = torch.from_numpy(np.array([list(cut.values()) for cut in cuts], np.int64).T.copy()).unbind()
-    named = zip(cuts[0].items(), columns, strict=True)
+def _numbers(params: Sequence[SampleParams]) -> dict[str, torch.Tensor]:
+    """Return the numbers of params as [B] tensors, int64 or bool; one array for all, for each costs microseconds."""
+    columns = torch.from_numpy(np.array([list(each.values()) for each in params], np.int64).T.copy()).unbind()
+    named = zip(params[0].items(), columns, strict=True)
     return {name: column.bool() if isinstance(value, bool) else column for (name, value), column in named}

@@ -35,14 +35,14 @@ class RemoteFile:
     """None for the small tables, whose size the index does not state."""
 
 
-def stage(place: str, folder: str) -> Path:
+def stage(location: str, folder: str) -> Path:
     """Return the local folder of a dataset, after copying what is not there yet.
 
     The copy lies in a folder named after the content of `dataset.json`, so a file that stands there under its name was
     checked against this very index: a copy that was stopped goes on, and a dataset that was built again is copied anew.
 
     Args:
-        place: a folder, which is returned as it is, or a URI that pyarrow opens (`s3://`, `gs://`, `file://`).
+        location: a folder, which is returned as it is, or a URI that pyarrow opens (`s3://`, `gs://`, `file://`).
         folder: where copies go; on a local disk.
 
     Raises:
@@ -50,21 +50,21 @@ def stage(place: str, folder: str) -> Path:
         DatasetError: nothing readable there, a dataset of another version, a name that leads out of it, a wrong
             hash, or too little room.
     """
-    if "://" not in place:
-        return Path(place)
+    if "://" not in location:
+        return Path(location)
     if not folder:
-        raise ConfigError(f"data.staging: {place} is remote; name a folder on a local disk for its copy")
+        raise ConfigError(f"data.staging: {location} is remote; name a folder on a local disk for its copy")
     try:
-        remote, root = fs.FileSystem.from_uri(place)
+        remote, root = fs.FileSystem.from_uri(location)
         with remote.open_input_stream(f"{root}/{INDEX}") as stream:
             index = stream.read()
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{place}: {INDEX} cannot be read ({error}); name a finished dataset") from error
+        raise DatasetError(f"{location}: {INDEX} cannot be read ({error}); name a finished dataset") from error
     name = f"{PurePosixPath(root).name}-{hashlib.sha256(index).hexdigest()[:12]}"
     local = Path(folder).expanduser() / name
-    files = [file for file in _listed(place, index, local) if not (local / file.name).is_file()]
+    files = [file for file in _listed(location, index, local) if not (local / file.name).is_file()]
     _check_room(local, sum(file.bytes or 0 for file in files))
-    log.info("%s: copying %d files to %s", place, len(files), local)
+    log.info("%s: copying %d files to %s", location, len(files), local)
     with ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="stage") as pool:
         for copied in [pool.submit(_copy, remote, root, file, local) for file in files]:
             copied.result()
@@ -72,16 +72,16 @@ def stage(place: str, folder: str) -> Path:
     return local
 
 
-def _listed(place: str, index: bytes, local: Path) -> Iterator[RemoteFile]:
+def _listed(location: str, index: bytes, local: Path) -> Iterator[RemoteFile]:
     """Yield the tables and shards that an index names."""
     try:
         parsed: dict[str, Any] = json.loads(index)
-        check_version(parsed["schema_version"], place)
+        check_version(parsed["schema_version"], location)
         files = [RemoteFile(name=name, sha256=sha256, bytes=None) for name, sha256 in parsed["tables"].items()]
         for shard in parsed["shards"]:
             files.append(RemoteFile(name=shard["path"], sha256=shard["sha256"], bytes=shard["bytes"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{place}/{INDEX}: not an index of hs-data ({error!r}); build it again") from error
+        raise DatasetError(f"{location}/{INDEX}: not an index of hs-data ({error!r}); build it again") from error
     for file in files:
         inside(local, file.name, said_by=INDEX)  # what leads out of the copy leads out of the dataset
         yield file

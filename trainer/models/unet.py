@@ -109,8 +109,8 @@ class LayeredUNet(UNet2DConditionModel):
                 skipped.append(x)
         x = run(x, None, time, next(layers(net.mid_block, deepest)))
         x = net.mid_block.resnets[1](x, time)
-        for place, block in enumerate(net.up_blocks):
-            for layer in layers(block, deepest - place):
+        for index, block in enumerate(net.up_blocks):
+            for layer in layers(block, deepest - index):
                 x = run(x, skipped.pop(), time, layer)
             if block.upsamplers is not None:
                 x = block.upsamplers[0](x)
@@ -221,9 +221,9 @@ def layers(block: Any, level: int) -> Iterator[Layer]:  # noqa: ANN401 - any of 
     """Yield the layers of a block; of the middle one its first, for its second has neither attention nor motion."""
     attentions, motions = (getattr(block, name, None) for name in ("attentions", "motion_modules"))
     count = len(block.resnets) if attentions is None else len(attentions)
-    for place in range(count):
-        attention = None if attentions is None else attentions[place]
-        yield Layer(level, block.resnets[place], attention, None if motions is None else motions[place])
+    for index in range(count):
+        attention = None if attentions is None else attentions[index]
+        yield Layer(level, block.resnets[index], attention, None if motions is None else motions[index])
 
 
 def attend(

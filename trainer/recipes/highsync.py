@@ -12,11 +12,9 @@ import numpy as np
 import torch
 
 from ...manifests.settings import Range, check_ranges
-from ..data.batch import Batch
 from ..data.clips import ClipFrames
-from ..data.contract import Contract, Need
-from ..data.draws import Draw
-from ..data.samples import Cut
+from ..data.order import Draw
+from ..data.samples import Batch, Contract, Need, SampleParams
 from .audio_windows import gather_windows, slice_frames
 from .masks import lower_face
 from .noise import sample_noise
@@ -36,7 +34,7 @@ RESNET_NORMS = LAYER + r"\.resnets\.\d+\.norm2\..+"
 class HighSyncConfig:
     """Settings of both stages; the defaults are those of stage 2."""
 
-    num_frames: Annotated[int, Range(1, 1000)] = 12
+    window_frames: Annotated[int, Range(1, 1000)] = 12
     """Frames of a window."""
     batch_size: Annotated[int, Range(1, 1_000_000)] = 4
     """Samples of one step on all ranks together."""
@@ -76,7 +74,7 @@ class HighSyncConfig:
 class Stage1Config(HighSyncConfig):
     """Settings of stage 1: one frame, both networks train."""
 
-    num_frames: Annotated[int, Range(1, 1000)] = 1
+    window_frames: Annotated[int, Range(1, 1000)] = 1
     """Frames of a window; stage 1 knows no time."""
     batch_size: Annotated[int, Range(1, 1_000_000)] = 16
     """Samples of one step on all ranks together."""
@@ -112,11 +110,11 @@ class HighSyncStage2:
         self.reference = config.reference or (self.published_reference if published else "outside_window")
         self.context = config.context or ("scaled" if published else "clean")
         self.trainable = config.trainable or (self.published_trainable if published else self.default_trainable)
-        self.min_frames = config.num_frames + (self.reference == "outside_window")
+        self.min_frames = config.window_frames + (self.reference == "outside_window")
 
-    def cut(self, num_frames: int, draw: Draw) -> Cut:
+    def draw_sample(self, num_frames: int, draw: Draw) -> SampleParams:
         """Return `start`, `reference` and `num_frames` of the clip, and the sample's timestep, drops and noise seed."""
-        start = draw.below(num_frames - self.config.num_frames + 1)
+        start = draw.below(num_frames - self.config.window_frames + 1)
         return {
             "start": start,
             "reference_frame": self._pick_reference(start, num_frames, draw),
@@ -130,21 +128,21 @@ class HighSyncStage2:
     def _pick_reference(self, start: int, num_frames: int, draw: Draw) -> int:
         if self.reference == "any":
             return draw.below(num_frames)
-        stop = start + self.config.num_frames
+        stop = start + self.config.window_frames
         margin = min(self.config.reference_margin, max(start, num_frames - stop))
         num_before = max(0, start - margin + 1)
         num_after = max(0, num_frames - stop - margin + 1)
-        place = draw.below(num_before + num_after)
-        return place if place < num_before else stop + margin - 1 + place - num_before
+        index = draw.below(num_before + num_after)
+        return index if index < num_before else stop + margin - 1 + index - num_before
 
-    def read(self, clip: ClipFrames, cut: Cut) -> dict[str, np.ndarray]:
+    def read(self, clip: ClipFrames, params: SampleParams) -> dict[str, np.ndarray]:
         """Return `latent` [T, 4, 64, 64], `reference` [4, 64, 64], and `whisper` or `logmel` [T + 4, ...]."""
         latents = clip["latent"]
-        start, count = cut["start"], self.config.num_frames
+        start, count = params["start"], self.config.window_frames
         audio = "whisper" if "whisper" in clip else "logmel"
         return {
             "latent": latents[start : start + count],
-            "reference": latents[cut["reference_frame"]],
+            "reference": latents[params["reference_frame"]],
             audio: slice_frames(clip[audio], start, count),
         }
 
@@ -154,7 +152,7 @@ class HighSyncStage2:
         Args:
             network: called with noisy [B, T, 4, H, W], timestep [B], reference [B, 4, H, W], audio [B, T, N, D],
                 mask [1, 1, H, W] and drop_reference [B]; returns the prediction [B, T, 4, H, W].
-            batch: what `cut` and `read` gave, on the network's device.
+            batch: what `draw_sample` and `read` gave, on the network's device.
             schedule: noise schedule.
         """
         latents, timestep = batch["latent"].float(), batch["timestep"]

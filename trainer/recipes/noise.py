@@ -20,8 +20,8 @@ def sample_noise(shape: torch.Size, seeds: torch.Tensor, *, offset: float, devic
     generator = torch.Generator(device)
     noise = torch.empty(shape, device=device)
     constant = torch.empty((shape[0], 1, shape[2], 1, 1), device=device)
-    for place, seed in enumerate(seeds.tolist()):
+    for index, seed in enumerate(seeds.tolist()):
         generator.manual_seed(seed)
-        noise[place].normal_(generator=generator)
-        constant[place].normal_(generator=generator)
+        noise[index].normal_(generator=generator)
+        constant[index].normal_(generator=generator)
     return noise.add_(constant, alpha=offset)

@@ -5,8 +5,7 @@ from typing import Protocol
 
 import torch
 
-from ..data.batch import Batch
-from ..data.samples import Cutter
+from ..data.samples import Batch, SampleReader
 
 
 class Schedule(Protocol):
@@ -45,8 +44,8 @@ class Loss:
     """[B] float32, detached and weighted; for the log, by timestep."""
 
 
-class Recipe(Cutter, Protocol):
-    """A recipe; `name`, `needs`, `latent`, `min_frames`, `cut` and `read` are the half that the loader calls."""
+class Recipe(SampleReader, Protocol):
+    """A recipe; the loader calls the half of it that `SampleReader` declares."""
 
     network: str
     """Which network of `hs_data.trainer.networks`."""

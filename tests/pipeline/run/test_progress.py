@@ -21,7 +21,7 @@ from hs_data.pipeline.workers.supervise import Limits, Supervisor
 from hs_data.pipeline.workers.units import Item, Unit, UnitSize, encode_size, group, score_size
 from hs_data.pipeline.workers.worker import Done
 from hs_data.pipeline.workers.worker_status import WorkerStatus
-from hs_data.trainer.progress import Display as TrainDisplay
+from hs_data.trainer.metrics import TrainProgress
 
 
 class Clock:
@@ -203,7 +203,7 @@ def test_training_tells_the_time_left_after_three_steps(
 ):
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("TERM", "dumb")
-    with TrainDisplay(step=begun, steps=begun + 103) as display:
+    with TrainProgress(step=begun, steps=begun + 103) as display:
         for number in range(1, 21):
             clock.now += 600 if number == 1 else 10  # the first step compiles
             display.stepped(begun + number)
