@@ -85,7 +85,7 @@ def test_a_source_and_a_detector_of_another_package_build(installed, studio: Pat
     words = ["--source", "studio", "--input", str(studio), "--executor", "local", "--workers", "1"]
     hs_data("build", *words, "--output", str(tmp_path / "own"))
     dataset = open_dataset(tmp_path / "own")
-    assert dataset.index["source"] == "studio"
+    assert dataset.index.source == "studio"
     assert {(row["identity"], row["transcript"]) for row in _kept(dataset)} == {("anna", "hello there")}
     outcomes = {row["path"]: row["outcome"] for row in dataset.videos(["path", "outcome"]).to_pylist()}
     assert outcomes == {"anna/hello.mp4": "ok", "anna/test1.mp4": "annotation_missing"}

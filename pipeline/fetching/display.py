@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from .items import Follow
+from .items import FollowBytes
 from .ledger import FetchRow
 
 LOG_EVERY_S = 60.0
@@ -50,7 +50,7 @@ class FetchProgress:
         with Live(Group(self._items, self._bytes), console=self._console, transient=True):
             yield
 
-    def follow(self, name: str) -> Follow:
+    def follow(self, name: str) -> FollowBytes:
         """Return the function that is told of the bytes of an item."""
         self._bytes.reset(self._file, description=name[:40], total=None)
         return lambda done, total: self._bytes.update(self._file, completed=done, total=total)

@@ -12,7 +12,7 @@ from ...manifests.sources import Source
 from ...manifests.sources.annotations import printable
 from ...manifests.sources.folder import is_media
 from ...manifests.storage import sha256_file
-from .items import SPLIT_LISTS, FetchItem, Follow
+from .items import SPLIT_LISTS, FetchItem, FollowBytes
 from .statuses import FetchFault
 
 PLACE = re.compile(r"hf://(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^/]+))?(?:/(?P<below>.+))?", re.ASCII)
@@ -83,7 +83,7 @@ class HubDownloader:
                     sha256 = entry.lfs.sha256 if entry.lfs else None
                     yield _item(entry.path, entry.size, sha256, output)
 
-    def download(self, item: FetchItem, folder: Path, follow: Follow) -> Sequence[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: FollowBytes) -> Sequence[Path]:
         """Bring a file and check its size and, where the Hub tells one, its sha256."""
         from huggingface_hub import hf_hub_download  # noqa: PLC0415
         from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415

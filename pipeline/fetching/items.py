@@ -18,7 +18,7 @@ VIDEO_FOLDER = "videos"
 SPLIT_LISTS = ("train.txt", "val.txt", "test.txt")
 """At the root of a source: what HDTF's and LRS2's readers take official splits from."""
 
-Follow = Callable[[int, int | None], None]
+FollowBytes = Callable[[int, int | None], None]
 """Told the bytes that are there and the bytes there will be, if the server says."""
 
 
@@ -44,7 +44,7 @@ class Downloader(Protocol):
     pause_s: float
     """Rest between two items, so that a site is not pressed."""
 
-    def download(self, item: FetchItem, folder: Path, follow: Follow) -> Sequence[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: FollowBytes) -> Sequence[Path]:
         """Put the file or files of an item into a folder of its own, going on with what an earlier try left there.
 
         Returns:

@@ -14,7 +14,7 @@ from ...manifests.errors import HsDataError
 from ...manifests.sources.folder import is_media
 from ...manifests.storage import digest, sync
 from .display import FetchProgress
-from .items import Downloader, FetchItem, Follow
+from .items import Downloader, FetchItem, FollowBytes
 from .ledger import FetchLedger, FetchRow
 from .statuses import STATUSES, FetchFault
 from .streams import join_streams
@@ -92,7 +92,7 @@ def _is_open(status: str, again: Collection[str]) -> bool:
     return STATUSES[status].again or status in again
 
 
-def _fetch_one(item: FetchItem, downloader: Downloader, output: Path, follow: Follow, wait_s: float) -> FetchRow:
+def _fetch_one(item: FetchItem, downloader: Downloader, output: Path, follow: FollowBytes, wait_s: float) -> FetchRow:
     """Try an item; what is on its way stays for the next run where that may go on with it."""
     folder = output / WORK / digest("fetch", item.id)[:20]
     row = FetchRow(id=item.id, name=item.name, status="ok")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...manifests.errors import ConfigError, how_to_install
 from ...manifests.sources.annotations import YOUTUBE_ID, printable
-from .items import FetchItem, Follow
+from .items import FetchItem, FollowBytes
 from .statuses import FetchFault
 
 ADDRESS = "https://www.youtube.com/watch?v={id}"
@@ -106,7 +106,7 @@ class YoutubeDownloader:
             message = f"fetch: yt-dlp is not installed; {how_to_install('fetch')}"
             raise ConfigError(message) from error
 
-    def download(self, item: FetchItem, folder: Path, follow: Follow) -> list[Path]:
+    def download(self, item: FetchItem, folder: Path, follow: FollowBytes) -> list[Path]:
         """Bring a video, as `Downloader` says."""
         from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415  # pyright: ignore[reportMissingModuleSource]
 
@@ -127,7 +127,7 @@ class YoutubeDownloader:
             raise FetchFault("failed", "yt-dlp brought no file")
         return files
 
-    def _options(self, follow: Follow) -> SiteOptions:
+    def _options(self, follow: FollowBytes) -> SiteOptions:
         def choose(context: SiteFacts) -> Iterator[SiteFacts]:
             yield from choose_formats(context["formats"], self._max_lines)
 

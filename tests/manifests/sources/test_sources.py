@@ -1,5 +1,6 @@
 """Sources: what is found, matched, counted and refused; times, boxes and splits; damage of every kind."""
 
+import ast
 import json
 import pkgutil
 import random
@@ -108,6 +109,21 @@ def test_each_source_has_a_reader_and_what_it_names_is_there(tmp_path: Path):
         assert all(callable(pkgutil.resolve_name(hook)) for hook in hooks), name
         assert source.needs_input == (name != "demo")
         assert source.made_folder(tmp_path) == (tmp_path / "demo_videos" if name == "demo" else None)
+
+
+@pytest.mark.parametrize("room", ["encode", "export", "fetching", "maintain", "media", "report", "run", "workers"])
+def test_no_room_of_the_pipeline_names_a_source(room: str):
+    # `folder` is what videos that nobody described are read with, and `highsync` is a preset and a recipe too.
+    names = set(sources()) - {"folder", "highsync"}
+    files = sorted((Path(__file__).parents[3] / "pipeline" / room).rglob("*.py"))
+    assert files
+    named = [
+        f"{path.name}:{node.lineno} {node.value}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and str(node.value).removesuffix("_videos") in names
+    ]
+    assert named == []
 
 
 @pytest.mark.parametrize(
