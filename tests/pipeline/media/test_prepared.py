@@ -93,7 +93,7 @@ def test_a_prepared_crop_is_taken_whole_and_still_checked(latentsync: Dataset):
     videos = _rows(latentsync.videos(["path", "cuts_s"]))
     assert len(videos["high_visual_quality/a/cuts.mp4"]["cuts_s"]) >= 1
     assert videos["high_visual_quality/a/x_shot_001_000.mp4"]["cuts_s"] == []
-    assert latentsync.index.models == [], "no detector"
+    assert latentsync.index.models == (), "no detector"
 
 
 @pytest.mark.media
