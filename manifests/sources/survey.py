@@ -32,13 +32,13 @@ def overview(sources: list[Source], root: Path | None) -> list[Mapping[str, obje
 
     A folder may hold several sources, each below its own name.
     """
-    rows = [{name: getattr(source, name) for name in ("name", "summary", "preset", "licence")} for source in sources]
-    if root is None:
-        return rows
-    for row, source in zip(rows, sources, strict=True):
-        if source.parts:
+    rows: list[Mapping[str, object]] = []
+    for source in sources:
+        row: dict[str, object] = {name: getattr(source, name) for name in ("name", "summary", "preset", "licence")}
+        if root is not None and source.parts:
             counts = count_parts(_folder(root, source), source)
             row |= {"found": any(counts.values()), **counts}
+        rows.append(row)
     return rows
 
 
