@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class SourceSurvey:
     """The first record of each reason."""
 
 
-def overview(sources: list[Source], root: Path | None) -> list[Mapping[str, object]]:
+def overview(sources: list[Source], root: Path | None) -> Sequence[Mapping[str, object]]:
     """Return a line about each source, and with a folder whether it is found there and how many files of each part.
 
     A folder may hold several sources, each below its own name.

@@ -108,9 +108,8 @@ def _splits(clips: ClipColumns, overlap: list[dict[str, Any]], limits: AuditLimi
     people, files = overlap
     yield _finding("identities in two splits", people["shared"], limits.max_shared_identities, people["examples"])
     yield _finding("files in two splits", files["shared"], limits.max_shared_videos, files["examples"])
-    if "youtube_id" in clips.names:  # sources that cut their films into files of their own
-        (films,) = audits.split_overlap(clips, ["youtube_id"])
-        yield _finding("YouTube ids in two splits", films["shared"], limits.max_shared_videos, films["examples"])
+    (films,) = audits.split_overlap(clips, ["youtube_id"])  # some sources cut their films into files of their own
+    yield _finding("YouTube ids in two splits", films["shared"], limits.max_shared_videos, films["examples"])
 
 
 def _duplicates(near: dict[str, Any], sound: dict[str, Any], limits: AuditLimits) -> Iterator[Finding]:

@@ -34,8 +34,7 @@ class ClipColumns:
     def __init__(self, dataset: Dataset) -> None:
         path = dataset.path / "clips.parquet"
         try:
-            self.names = frozenset(pq.read_schema(path).names)
-            self._file = pq.ParquetFile(path, read_dictionary=sorted(self.names & set(REPEATED)))
+            self._file = pq.ParquetFile(path, read_dictionary=sorted(REPEATED))
             names = [name for name in self._file.schema_arrow.names if name not in PER_FRAME]
             self._table = dataset.judged(self._file.read(columns=names).unify_dictionaries())
         except (OSError, pa.ArrowException) as error:
@@ -47,12 +46,10 @@ class ClipColumns:
         return self._table.num_rows
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a number column, [N]; NaN where nothing was measured, also where the dataset is older than the column.
+        """Return a number column, [N]; NaN where nothing was measured.
 
         float32 stays float32, as in `select`.
         """
-        if name not in self.names:
-            return np.full(len(self), np.nan)
         column = self._table[name]
         return (column if column.type == pa.float32() else column.cast(pa.float64())).to_numpy()
 
@@ -107,19 +104,11 @@ class ClipColumns:
         found = []
         for group in np.unique(groups):
             inside = wanted[groups == group] - (ends[group] - self._row_group_rows[group])
-            rows = self._read_group(int(group), [*dict.fromkeys([*names, "clip_id"])])
+            rows = self._file.read_row_group(int(group), columns=[*dict.fromkeys([*names, "clip_id"])])
             found.append(self._dataset.judged(rows.take(pa.array(inside))).select(names))
         if not found:
             return CLIP_SCHEMA.empty_table().select(names)
         return pa.concat_tables(found).take(pa.array(np.argsort(order)))
-
-    def _read_group(self, group: int, names: list[str]) -> pa.Table:
-        """Read columns of a row group; those that came later are null in an older dataset."""
-        rows = self._file.read_row_group(group, columns=[name for name in names if name in self.names])
-        for name in names:
-            if name not in self.names:
-                rows = rows.append_column(CLIP_SCHEMA.field(name), pa.nulls(len(rows), CLIP_SCHEMA.field(name).type))
-        return rows
 
     def pieces(self, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield a per-frame column row group by row group: its values, flat, and the length for each clip."""

@@ -76,9 +76,8 @@ def clip_figures(
     """
     found = []
     for measure in CLIP_MEASURES:
-        if measure.column in clips.names:
-            values = clips.numbers(measure.column)
-            found.append(_histogram(measure, values, clips, list(lines.get(measure.column, []))))
+        values = clips.numbers(measure.column)
+        found.append(_histogram(measure, values, clips, list(lines.get(measure.column, []))))
     span = Measure(column="mouth_range", title="Range of the mouth opening", group="Face")
     found.append(_histogram(span, mouth_range, clips, []))
     return [figure for figure in found if figure is not None]
@@ -86,11 +85,7 @@ def clip_figures(
 
 def not_measured(clips: ClipColumns) -> list[str]:
     """Return the titles of the figures that this dataset has no numbers for."""
-    return [
-        measure.title
-        for measure in CLIP_MEASURES
-        if measure.column not in clips.names or not np.isfinite(clips.numbers(measure.column)).any()
-    ]
+    return [measure.title for measure in CLIP_MEASURES if not np.isfinite(clips.numbers(measure.column)).any()]
 
 
 def _histogram(measure: Measure, values: np.ndarray, clips: ClipColumns, limits: list[float]) -> dict[str, Any] | None:
@@ -153,8 +148,6 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
     """Return kept hours and clips by identity, source, split or language: the most first, and how unevenly they lie."""
-    if name not in clips.names:
-        return {"name": name, "number": 0, "unnamed_hours": 0.0, "top": []}
     codes, words = clips.codes(name)
     kept = clips.is_kept
     named = kept & (codes >= 0)

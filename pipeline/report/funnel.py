@@ -177,7 +177,7 @@ def _sum_chunks(videos: pa.Table, num_frames: np.ndarray) -> tuple[np.ndarray, n
     annotated = np.bincount(parents, last - first, len(num_frames)).astype(np.int64)
     annotated = np.where(chunks.is_valid().to_numpy(zero_copy_only=False), annotated, num_frames)
     outcomes = videos["chunk_outcomes"].combine_chunks()
-    owners = pc.call_function("list_parent_indices", [outcomes]).to_numpy()  # none of a dataset older than the column
+    owners = pc.call_function("list_parent_indices", [outcomes]).to_numpy()
     codes, words = _encode(outcomes.flatten())
     bad = np.flatnonzero(codes != words.index("ok") if "ok" in words else codes >= 0)
     spans = (last - first)[np.isin(parents, owners)]

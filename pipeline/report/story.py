@@ -10,11 +10,10 @@ from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
 from ...manifests.near import nearest
 from ...manifests.reasons import explain
-from ...manifests.schema import CLIP_SCHEMA
+from ...manifests.schema import LIGHT
 from ..select import SelectConfig, judges_sync
 
 MIN_ID_CHARACTERS = 6
-BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail")
 
 
 def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -23,7 +22,7 @@ def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[s
     Raises:
         DatasetError: nothing, or several files, go by that name.
     """
-    clips = dataset.clips([name for name in CLIP_SCHEMA.names if name not in BULKY])
+    clips = dataset.clips(LIGHT)
     by_id = [clip_id for clip_id in clips["clip_id"].to_pylist() if clip_id.startswith(name)]
     videos = dataset.videos()
     if by_id and len(name) >= MIN_ID_CHARACTERS:

@@ -341,15 +341,6 @@ def test_a_nasty_name_cannot_run(nasty_crowd, nasty_name):
     assert not re.search(r"\b(src|href)=[\"']?(https?:)?//", page.split("<script>")[0])
 
 
-def test_a_dataset_that_is_older_than_a_column_has_a_report(crowd, tmp_path):
-    path = tmp_path / "dataset"
-    shutil.copytree(crowd, path)
-    table = pq.read_table(path / "clips.parquet").drop_columns(["annotated_faces", "iqa"])
-    pq.write_table(table, path / "clips.parquet", row_group_size=4096)
-    assert write_report(open_dataset(path), {}).is_file()
-    assert ClipColumns(open_dataset(path)).rows(np.array([3, 5000]), ["iqa", "path"])["iqa"].null_count == 2
-
-
 def test_a_dataset_without_clips_has_a_report(made_up, tmp_path):
     made_up.write_dataset(tmp_path / "dataset", 0)
     page = write_report(open_dataset(tmp_path / "dataset"), {})
