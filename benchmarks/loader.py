@@ -31,7 +31,8 @@ from hs_data.trainer.data.config import DataConfig, open_samples
 from hs_data.trainer.data.loader import Loader
 from hs_data.trainer.data.order import Mixture
 from hs_data.trainer.data.samples import Batch, Samples
-from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
+from hs_data.trainer.recipes.highsync.config import HighSyncConfig, Stage1Config
+from hs_data.trainer.recipes.highsync.recipe import HighSyncStage1, HighSyncStage2
 from hs_data.trainer.recipes.noise import sample_noise
 
 CONTRACT = {

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from . import completion
 from .terminal import DatasetArgument, JsonOption, SetOption, console, log_to_stderr, print_json
 
 app = typer.Typer()
@@ -22,6 +23,9 @@ def leakage(
     input_: Annotated[
         Path | None, typer.Option("--input", "-i", metavar="DIR", help="What DATASET was built from.")
     ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="What is trained, with temporal attention.", autocompletion=completion.recipes)
+    ] = "highsync-stage2",
     size: Annotated[Literal["full", "tiny"], typer.Option(help="full: SD 1.5's; tiny: for a CPU.")] = "full",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each stage.")] = None,
     seeds: Annotated[str, typer.Option(metavar="N,...", help="A network for each.")] = "0,1,2",
@@ -56,6 +60,7 @@ def leakage(
         Ablation(
             dataset=dataset,
             folder=output,
+            recipe=recipe,
             policies=tuple(word.strip() for word in policies.split(",")),
             seeds=tuple(int(word) for word in words),
             size=size,

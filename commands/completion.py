@@ -25,9 +25,9 @@ def _presets() -> list[str]:
 
 def recipes(incomplete: str) -> list[str]:
     """Return the names of recipes."""
-    from ..trainer.recipes.registry import RECIPES  # noqa: PLC0415
+    from ..trainer.recipes.registry import recipe_names  # noqa: PLC0415
 
-    return [name for name in RECIPES if name.startswith(incomplete)]
+    return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 def models(incomplete: str) -> list[tuple[str, str]]:
@@ -81,9 +81,10 @@ def _settings(command: str) -> Iterator[tuple[str, list[str]]]:
 def _configs(command: str) -> list[tuple[type, str]]:
     if command in ("train", "leakage"):
         from ..trainer.config import TrainConfig  # noqa: PLC0415
-        from ..trainer.recipes.highsync import HighSyncConfig  # noqa: PLC0415
+        from ..trainer.recipes.registry import own_recipes  # noqa: PLC0415
 
-        return [(TrainConfig, ""), (HighSyncConfig, "recipe.")]
+        recipes = {spec.config: "recipe." for spec in own_recipes().values()}
+        return [(TrainConfig, ""), *recipes.items()]
     from ..pipeline.config import Config, ModelsConfig, SelectConfig  # noqa: PLC0415
 
     if command in ("select", "split"):

@@ -101,7 +101,7 @@ def generate(
     settings, such as models.dir. The output ends with the shorter of video and sound.
     """
     from ..trainer import generate as generating  # noqa: PLC0415
-    from ..trainer.sampling import SamplingConfig  # noqa: PLC0415
+    from ..trainer.recipes.recipe import SamplingConfig  # noqa: PLC0415
 
     log_to_stderr()
     sampling = SamplingConfig(steps=steps, guidance=guidance, window=window, overlap=overlap, seed=seed)
@@ -124,7 +124,7 @@ def generate(
 @app.command(epilog="Example:  hs-data weights run2 --to highsync -o released")
 def weights(
     checkpoint: Annotated[Path, typer.Argument(metavar="RUN", help="A run of `hs-data train`, or a checkpoint.")],
-    to: Annotated[Literal["diffusers", "highsync"], typer.Option("--to", help="Whose names and files.")],
+    to: Annotated[str, typer.Option("--to", help="Whose names and files: diffusers, highsync.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")],
     as_json: JsonOption = False,
 ) -> None:

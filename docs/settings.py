@@ -9,7 +9,7 @@ from pathlib import Path
 from hs_data.manifests.settings import ranges
 from hs_data.pipeline.config import Config
 from hs_data.trainer.config import TrainConfig
-from hs_data.trainer.recipes.registry import RECIPES
+from hs_data.trainer.recipes.registry import own_recipes
 
 HEAD = """# Settings
 
@@ -29,7 +29,7 @@ Of `hs-data train`, given in the same way. `--size tiny` lays smaller batches an
 def render() -> str:
     """Return the page."""
     parts = [HEAD, *sections(Config), TRAIN, *sections(TrainConfig)]
-    for name, kind in RECIPES.items():
+    for name, kind in own_recipes().items():
         parts += table("recipe", kind.config, title=f"recipe of {name}")
     return "".join(parts)
 

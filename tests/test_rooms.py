@@ -40,7 +40,6 @@ ROOMS = {
     "pipeline/fetching/": ("pipeline/fetching/",),
     "pipeline/run/": ("pipeline/run/",),
     "pipeline/export/": ("pipeline/export/",),
-    "trainer/models/": ("trainer/models/",),
     "trainer/data/": ("trainer/data/",),
     "trainer/recipes/": ("trainer/recipes/",),
     "trainer/": ("trainer/",),

@@ -21,15 +21,14 @@ from .config import TrainConfig
 from .data.config import open_validation
 from .launch import TrainSetup, launch
 from .networks import load_network
-from .recipes.registry import make_recipe
+from .recipes.recipe import AblationStages
+from .recipes.registry import find_recipe
 from .request import make_setup
 from .validation import Pair, compare_sounds
 
 logger = logging.getLogger(__name__)
 BATCH = 8
 """Samples judged at once, in every arm: a sample hears the sound of the one before it in its batch."""
-ALL = "(reference|denoiser)\\..+"
-"""What trains where stage 2 begins with nothing: with random weights left as they are, it would learn little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +38,8 @@ class Ablation:
     dataset: Path
     folder: Path
     """Where all of it goes; an ablation that was stopped goes on there."""
+    recipe: str
+    """Recipe with temporal attention, whose spec says how it is compared."""
     policies: tuple[str, ...] = ("per_frame", "centre", "highsync")
     """Crop policies; the others are compared with the first one."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -46,7 +47,8 @@ class Ablation:
     steps: int | None = None
     """Optimizer steps of each stage; None: `run.steps`."""
     one_stage: bool = False
-    """Stage 2 alone, from nothing, with all its weights; else stage 1 and then stage 2 as published."""
+    """The recipe alone, from nothing, with all its weights: with random ones left as they are, it would learn little.
+    Else its first stage, and then the recipe as published."""
     init: tuple[str, ...] = ()
     """Weights that the first stage of every arm begins with."""
     assignments: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ def run_ablation(
         ConfigError: the folder holds an ablation with other settings.
         HsDataError: as a build and a run.
     """
+    _stages(ablation)  # refused before anything is cut
     dataset = open_dataset(ablation.dataset)
     told = _check_settings(ablation, dataset.index.tables)
     folders = {}
@@ -113,9 +116,9 @@ def _check_settings(ablation: Ablation, tables: Mapping[str, str]) -> dict[str, 
     path = ablation.folder / "settings.json"
     if path.is_file():
         before = read_json(path)
-        if differing := [name for name in told if before[name] != told[name]]:
+        if differing := [name for name in told if before.get(name) != told[name]]:
             raise ConfigError(
-                f"--output {ablation.folder}: holds an ablation with {differing[0]}={before[differing[0]]!r}; "
+                f"--output {ablation.folder}: holds an ablation with {differing[0]}={before.get(differing[0])!r}; "
                 "ask for the same, or name another folder"
             )
     write_json(path, told)
@@ -148,13 +151,13 @@ def _arm(ablation: Ablation, data: Path, condition: Condition, seed: int) -> lis
 
 def _train(ablation: Ablation, data: Path, run: Path, seed: int, *, masked: bool, after: tuple[str, ...] = ()) -> Path:
     """Train one stage, or go on with it, and return its folder."""
-    stage1 = run.name == "stage1"
+    stages = _stages(ablation)
     over: settings.Table = {"model": {"size": ablation.size, "masked_motion": masked}, "run": {"seed": seed}}
     over["run"] |= {"steps": ablation.steps} if ablation.steps else {}
-    over |= {"recipe": {"trainable": [ALL]}} if ablation.one_stage else {}
+    over |= {"recipe": dict(stages.train_all)} if ablation.one_stage else {}
     setup = make_setup(
         datasets=[str(data)],
-        recipe="highsync-stage1" if stage1 else "highsync-stage2",
+        recipe=stages.first if run.name == "stage1" else ablation.recipe,
         output=run,
         assignments=["run.keep_last=1", *ablation.assignments],
         over=over,
@@ -165,6 +168,13 @@ def _train(ablation: Ablation, data: Path, run: Path, seed: int, *, masked: bool
     if not _is_trained(setup):
         launch(setup, "local", 1)
     return run
+
+
+def _stages(ablation: Ablation) -> AblationStages:
+    stages = find_recipe(ablation.recipe).ablation
+    if stages is None:
+        raise ConfigError(f"--recipe {ablation.recipe}: has no temporal attention to compare; name another recipe")
+    return stages
 
 
 def _is_trained(setup: TrainSetup) -> bool:
@@ -183,20 +193,19 @@ def judge_run(run: Path) -> list[Pair]:
     Raises:
         HsDataError: no checkpoint, or its dataset is not there.
     """
-    place = find_checkpoint(run)
-    state = read_state(place)
-    tables = dict(state.config)
-    recipe = make_recipe(state.recipe, tables.pop("recipe", {}))
+    checkpoint = find_checkpoint(run)
+    state = read_state(checkpoint)
+    tables = {name: table for name, table in state.config.items() if name != "recipe"}
     config = settings.build(TrainConfig, tables)
     device = torch.device(config.run.device)
-    network, schedule = load_network(place, state, device)
+    recipe, network = load_network(checkpoint, state, device)
     samples = open_validation(config.data, recipe)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.run.precision == "bfloat16"):
         return compare_sounds(
             network,
             recipe,
             samples,
-            schedule,
+            recipe.make_schedule(),
             num_samples=config.data.num_val_samples,
             batch_size=BATCH,
             device=device,

@@ -1,29 +1,11 @@
 """The settings of a training run, the recipe's own apart: those are checked by the recipe."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
-from ..manifests import settings
 from ..manifests.settings import Range, check_ranges
 from .data.config import DataConfig
-from .recipes.recipe import Recipe
-from .recipes.registry import RECIPES, make_recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which network trains."""
-
-    size: Literal["full", "tiny"] = "full"
-    """`full`: Stable Diffusion 1.5's widths. `tiny`: the same parts, small enough for a laptop."""
-    masked_motion: bool = True
-    """Whether temporal attention sees the mouth's region alone (HighSync), or the whole picture."""
-    checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: less memory, more time."""
-    compile: bool = False
-    """Whether `torch.compile` makes the network; minutes at the start for a faster step."""
+from .recipes.recipe import ModelConfig, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,40 +90,6 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: TrainRunConfig = field(default_factory=TrainRunConfig)
-
-
-TINY: dict[str, settings.Table] = {
-    "highsync-stage1": {"optim": {"learning_rate": 2e-3}, "run": {"batch_size": 8}},
-    "highsync-stage2": {
-        "optim": {"learning_rate": 1e-3},
-        "run": {"batch_size": 2},
-        "recipe": {"window_frames": 8},
-    },
-}
-"""What `model.size=tiny` sets besides, by recipe: small networks learn at higher rates, a CPU takes small batches."""
-
-
-def resolve(
-    recipe: str, *, file: Path | None, assignments: Sequence[str], over: settings.Table
-) -> tuple[TrainConfig, settings.Table]:
-    """Lay the layers over each other, the later winning: defaults, file, `--set`, what the command line says.
-
-    Returns:
-        The settings, and the recipe's own as a table that `make_recipe` has accepted.
-
-    Raises:
-        ConfigError: an unknown recipe or key, or a value that cannot be used.
-    """
-    table = settings.merge(
-        settings.load_toml(file) if file else {}, settings.parse_assignments(list(assignments)), over
-    )
-    if settings.section(table, "model").get("size") == "tiny":
-        table = settings.merge(TINY.get(recipe, {}), table)
-    own = settings.section(table, "recipe")
-    table.pop("recipe", None)
-    make_recipe(recipe, own)
-    others = [key for key, _, _ in settings.keys(RECIPES[recipe].config, path="recipe.")]
-    return settings.build(TrainConfig, table, others=others), own
 
 
 def batch_size(config: TrainConfig, recipe: Recipe) -> int:

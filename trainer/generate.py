@@ -25,7 +25,8 @@ from ..pipeline.paste import paste, seam
 from ..pipeline.run.inference_dataset import prepare
 from .checkpoint import State, find_checkpoint, read_state
 from .networks import load_network
-from .sampling import Sampler, SamplingConfig
+from .recipes.recipe import ClipSampler, Recipe, SamplingConfig
+from .sampling import generate_latents
 
 BATCH = 8
 """Frames that are decoded at once."""
@@ -62,10 +63,11 @@ def generate(
     Raises:
         HsDataError: no checkpoint; a file that cannot be read; no face; models that are missing.
     """
-    place = find_checkpoint(checkpoint)
-    state = read_state(place)
+    found = find_checkpoint(checkpoint)
+    state = read_state(found)
     use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    network, schedule = load_network(place, state, torch.device("cuda" if use_cuda else "cpu"))
+    recipe, network = load_network(found, state, torch.device("cuda" if use_cuda else "cpu"))
+    sampler = recipe.make_sampler(network, sampling)
     built = settings.merge(dict(state.build), settings.parse_assignments(assignments))
     with tempfile.TemporaryDirectory(prefix="hs-data-generate-") as folder:
         dataset = prepare(video, sound, built, Path(folder), console)
@@ -73,7 +75,7 @@ def generate(
         clips = _largest(dataset)
         if not clips:
             raise DatasetError(f"{video}: no face was found; try another detector with --set faces.backend=...")
-        mouths = _mouths(dataset, clips, Sampler(network, schedule, sampling), console)
+        mouths = _mouths(dataset, clips, recipe, sampler, console)
         source = Path(folder) / "input" / "video.mkv"
         limits = settings.build(Config, built).decode
         facts = probe(source, limits=limits)
@@ -105,16 +107,14 @@ def _span(row: dict[str, Any]) -> range:
     return range(row["start_frame"], row["start_frame"] + row["num_frames"])
 
 
-def _mouths(dataset: Dataset, clips: list[Clip], sampler: Sampler, console: Console) -> Mouths:
+def _mouths(dataset: Dataset, clips: list[Clip], recipe: Recipe, sampler: ClipSampler, console: Console) -> Mouths:
     codec = codec_of(dataset)
     table = dataset.clips(["clip_id", "start_frame"]).to_pylist()
     starts = {row["clip_id"]: row["start_frame"] for row in table}
     mouths: Mouths = {}
     for number, clip in enumerate(clips, 1):
         console.print(f"generate: clip {number} of {len(clips)}, {clip.num_frames / FRAME_RATE:.1f} s", highlight=False)
-        shard = dataset.shard(clip.shard)
-        audio = next(name for name in ("whisper", "logmel") if name in shard.columns)
-        latents = sampler.sample(dataset.read(clip, "latent"), dataset.read(clip, audio))
+        latents = generate_latents(clip, recipe, sampler)
         crops = dataset.read(clip, "crop")
         for index, rgb in enumerate(_decoded(codec, latents)):
             mouths[starts[clip.clip_id] + index] = (rgb, crops[index])

@@ -32,7 +32,7 @@ from .data.config import open_samples, open_validation
 from .data.samples import Samples
 from .loop import Training
 from .metrics import Metrics
-from .networks import check_latent_space, find_init, make_network, make_schedule
+from .networks import check_latent_space, find_init, make_network
 from .processes import run_processes
 from .recipes.parameters import freeze
 from .recipes.recipe import Recipe
@@ -58,7 +58,7 @@ class TrainSetup:
     """The recipe's own settings."""
     run: str
     init: tuple[str, ...] = ()
-    """Weights to begin with: runs, checkpoints, or files that `trainer/models` knows; the later wins."""
+    """Weights to begin with: runs, checkpoints, or files whose names the recipe knows; the later wins."""
     resume: bool = False
     other_data: bool = False
     """Whether the run may go on with other samples than it began with, or on latents its weights do not know."""
@@ -152,7 +152,7 @@ def prepare(setup: TrainSetup, world: World) -> Training:
     samples = _open_samples(config, recipe, world)
     torch.manual_seed(config.run.seed)  # the network's random start; samples bring seeds of their own
     width = audio_width(samples, recipe)
-    init = () if begun else find_init(setup.init, world, samples.contract, any_latents=setup.other_data)
+    init = () if begun else find_init(setup.init, recipe, world, samples.contract, any_latents=setup.other_data)
     if not begun and not setup.other_data:
         check_latent_space(config.model, samples.contract)
     state = _new_state(setup, config, recipe, samples)
@@ -169,7 +169,7 @@ def prepare(setup: TrainSetup, world: World) -> Training:
         network=network,
         samples=samples,
         validation=_validation(config, recipe),
-        schedule=make_schedule(recipe),
+        schedule=recipe.make_schedule(),
         run=Path(setup.run),
         state=state,
     )

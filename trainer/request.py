@@ -7,10 +7,11 @@ import torch
 
 from ..manifests import settings
 from ..manifests.dataset import open_dataset
-from .config import TrainConfig, resolve
+from .config import TrainConfig
 from .data.order import parse_datasets
 from .launch import TrainSetup
 from .preflight import check_shards
+from .recipes.registry import find_recipe, make_recipe
 
 
 def make_setup(
@@ -65,3 +66,27 @@ def make_setup(
         other_data=other_data,
         go_on=go_on,
     )
+
+
+def resolve(
+    recipe: str, *, file: Path | None, assignments: Sequence[str], over: settings.Table
+) -> tuple[TrainConfig, settings.Table]:
+    """Lay the layers over each other, the later winning: defaults, file, `--set`, what the command line says.
+
+    Returns:
+        The settings, and the recipe's own as a table that `make_recipe` has accepted.
+
+    Raises:
+        ConfigError: an unknown recipe or key, or a value that cannot be used.
+    """
+    spec = find_recipe(recipe)
+    table = settings.merge(
+        settings.load_toml(file) if file else {}, settings.parse_assignments(list(assignments)), over
+    )
+    if settings.section(table, "model").get("size") == "tiny":
+        table = settings.merge(spec.tiny, table)
+    own = settings.section(table, "recipe")
+    table.pop("recipe", None)
+    make_recipe(recipe, own)
+    others = [key for key, _, _ in settings.keys(spec.config, path="recipe.")]
+    return settings.build(TrainConfig, table, others=others), own

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ..manifests.dataset import Clip, Dataset, open_dataset
-from ..manifests.errors import ModelError
+from ..manifests.errors import ConfigError, ModelError
 from ..manifests.records import FRAME_RATE
 from ..manifests.storage import atomic_path
 from ..pipeline.latents import Codec
@@ -19,11 +19,8 @@ from ..pipeline.networks import codec_of
 from .data.config import DataConfig
 from .data.order import parse_datasets
 from .data.staging import stage
-from .models.highsync import HighSync
-from .networks import make_schedule
-from .recipes.audio_windows import CONTEXT
-from .recipes.recipe import Recipe
-from .sampling import Sampler, SamplingConfig
+from .recipes.recipe import Recipe, SamplingConfig
+from .sampling import generate_latents
 
 logger = logging.getLogger(__name__)
 SIDE_PX = 256
@@ -51,7 +48,7 @@ class SampleVideos:
 
     def __init__(self, run: Path, data: DataConfig, recipe: Recipe, *, num_clips: int, num_steps: int) -> None:
         self._folder = run / "samples"
-        self._schedule, self._config = make_schedule(recipe), SamplingConfig(steps=num_steps)
+        self._recipe, self._config = recipe, SamplingConfig(steps=num_steps)
         dataset = open_dataset(stage(parse_datasets(data.datasets)[0].location, data.staging))
         long_enough = [clip for clip in dataset.split("val") if clip.num_frames >= recipe.min_frames]
         self._clips = sorted(long_enough, key=lambda clip: clip.clip_id)[:num_clips]
@@ -67,12 +64,14 @@ class SampleVideos:
         """
         if self._codec is None:
             return []
-        if not isinstance(network, HighSync):
-            logger.warning("run.sample_every: no films of samples; this network has no sampler")
+        try:
+            sampler = self._recipe.make_sampler(network, self._config)
+        except ConfigError as error:
+            logger.warning("run.sample_every: no films of samples (%s)", error)
             self._codec = None
             return []
-        sampler = Sampler(network, self._schedule, self._config)
-        return [sampler.sample(_read(clip, "latent"), _audio(clip)).astype(np.float16) for clip in self._clips]
+        made = (generate_latents(clip, self._recipe, sampler, MAX_FRAMES) for clip in self._clips)
+        return [latents.astype(np.float16) for latents in made]
 
     def write(self, made: Sequence[np.ndarray], step: int) -> Path | None:
         """Write what `sample` gave to `samples/step-XXXXXXXX.mp4` of the run; return where, or None for nothing."""
@@ -94,13 +93,9 @@ def _codec(dataset: Dataset) -> Codec | None:
         return None
 
 
-def _read(clip: Clip, column: str, num_more: int = 0) -> np.ndarray:
-    """Return the frames of a clip that are shown, and some more, where it has them."""
-    return clip.read(column, 0, min(clip.num_frames, MAX_FRAMES + num_more))
-
-
-def _audio(clip: Clip) -> np.ndarray:
-    return _read(clip, "whisper" if "whisper" in clip.columns else "logmel", CONTEXT)
+def _read(clip: Clip, column: str) -> np.ndarray:
+    """Return the frames of a clip that are shown."""
+    return clip.read(column, 0, min(clip.num_frames, MAX_FRAMES))
 
 
 def _pictures(clips: Sequence[Clip], made: Sequence[np.ndarray], codec: Codec) -> Iterator[tuple[Fraction, np.ndarray]]:

@@ -1,121 +1,27 @@
-"""Generate latents of a whole clip: overlapping windows that are denoised together, with guidance."""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+"""Latents of a clip from the sampler of a recipe: the one way of `hs-data generate` and of sample videos."""
 
 import numpy as np
-import torch
 
-from ..manifests.errors import ConfigError
-from .diffusion import VSchedule, ddim
-from .models.highsync import HighSync
-from .recipes.audio_windows import CONTEXT, gather_windows
-from .recipes.masks import lower_face
+from ..manifests.dataset import Clip
+from .data.samples import choose_columns
+from .recipes.recipe import ClipSampler, Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How a clip is generated."""
-
-    steps: int = 20
-    """Denoising steps; HighSync's number."""
-    guidance: float = 1.0
-    """How far to go beyond what the network says without sound and reference. 1: not at all, and half the time;
-    HighSync publishes 3.5."""
-    window: int = 12
-    """Frames that are denoised together."""
-    overlap: int = 4
-    """Frames that neighbouring windows share; there their answers are averaged at every step."""
-    batch: int = 4
-    """Windows in one forward pass."""
-    seed: int = 0
-    """Of the noise."""
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.window, self.batch) < 1 or not 0 <= self.overlap < self.window:
-            raise ConfigError("sampling: steps, window and batch must be positive, and overlap less than the window")
-
-
-def window_starts(num_frames: int, window: int, overlap: int) -> list[int]:
-    """Return where windows begin, so that they cover every frame; the last one ends with the clip."""
-    last = max(0, num_frames - window)
-    return [*range(0, last, window - overlap), last]
-
-
-class Sampler:
-    """Generates with one network.
+def generate_latents(clip: Clip, recipe: Recipe, sampler: ClipSampler, max_frames: int | None = None) -> np.ndarray:
+    """Generate a clip from the columns that its recipe needs.
 
     Args:
-        network: on its device, in evaluation mode.
-        schedule: of its training.
-        config: how.
+        clip: of a dataset with these columns.
+        recipe: of the network.
+        sampler: that `recipe.make_sampler` made.
+        max_frames: frames to generate from the start, if the clip has as many; None: all.
+
+    Returns:
+        [T, C, H, W] float32.
+
+    Raises:
+        DatasetError: the dataset lacks a column.
     """
-
-    def __init__(self, network: HighSync, schedule: VSchedule, config: SamplingConfig) -> None:
-        self._network, self._schedule, self._config = network, schedule, config
-        self._device = next(network.parameters()).device
-
-    @torch.no_grad()
-    def sample(self, latents: np.ndarray, audio: np.ndarray, *, reference: int = 0) -> np.ndarray:
-        """Generate the mouths of a clip.
-
-        Args:
-            latents: [T, C, H, W] of the clip; what lies under the mask is not looked at.
-            audio: [L, S, ..., D] features of the sound, L >= T.
-            reference: the frame of the clip that shows the face.
-
-        Returns:
-            [T, C, H, W] float32.
-        """
-        known = torch.from_numpy(latents.astype(np.float32)).to(self._device)
-        mask = lower_face(known.shape[-1]).to(self._device)
-        tokens = _tokens(audio, len(known)).to(self._device)
-        features = self._network.reference(known[reference][None])
-        generator = torch.Generator().manual_seed(self._config.seed)
-        noise = torch.randn(known.shape, generator=generator).to(self._device)
-        size = min(self._config.window, len(known))
-        starts = window_starts(len(known), size, min(self._config.overlap, size - 1))
-
-        def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            total = torch.zeros_like(noisy[0])
-            times = torch.zeros(len(known), 1, 1, 1, device=self._device)
-            for part in _parts(starts, self._config.batch):
-                chosen = torch.stack([torch.arange(start, start + size) for start in part]).to(self._device)
-                found = self._guided(noisy[0][chosen], timestep, features, tokens[chosen], mask)
-                total.index_add_(0, chosen.flatten(), found.flatten(0, 1))
-                times.index_add_(0, chosen.flatten(), torch.ones(chosen.numel(), 1, 1, 1, device=self._device))
-            return (total / times)[None]
-
-        made = ddim(self._schedule, predict, noise[None], known=known[None], mask=mask, steps=self._config.steps)
-        return made[0].cpu().numpy()
-
-    def _guided(
-        self,
-        noisy: torch.Tensor,
-        timestep: torch.Tensor,
-        features: list[torch.Tensor],
-        tokens: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
-        number = len(noisy)
-        seen = [feature.expand(number, -1, -1) for feature in features]
-        timestep = timestep.expand(number)
-        told = self._network.denoise(noisy, timestep, seen, tokens, mask).float()
-        if self._config.guidance == 1:
-            return told
-        drop = torch.ones(number, dtype=torch.bool, device=noisy.device)
-        untold = self._network.denoise(noisy, timestep, seen, torch.zeros_like(tokens), mask, drop).float()
-        return untold + self._config.guidance * (told - untold)
-
-
-def _tokens(audio: np.ndarray, num_frames: int) -> torch.Tensor:
-    """Return the windows of sound of every frame, [T, N, D]."""
-    places = np.clip(np.arange(-CONTEXT, num_frames + CONTEXT), 0, len(audio) - 1)
-    features = torch.from_numpy(audio[places].astype(np.float32))[None]
-    start, length = torch.zeros(1, dtype=torch.int64), torch.tensor([len(audio)])
-    return gather_windows(features, start, length)[0]
-
-
-def _parts(starts: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for first in range(0, len(starts), size):
-        yield starts[first : first + size]
+    columns = choose_columns(recipe.name, recipe.needs, clip.columns, clip.clip_id)
+    num_frames = clip.num_frames if max_frames is None else min(clip.num_frames, max_frames)
+    return sampler.sample({name: clip.read(name) for name in columns}, num_frames)

@@ -11,7 +11,7 @@ from hs_data.manifests import settings
 from hs_data.manifests.errors import ConfigError
 from hs_data.pipeline.config import Config
 from hs_data.trainer.config import TrainConfig
-from hs_data.trainer.recipes.registry import RECIPES
+from hs_data.trainer.recipes.registry import own_recipes
 
 HUGE = "1" + "0" * 400
 ABSURD = (
@@ -26,7 +26,7 @@ def _sections() -> list[tuple[str, type]]:
     found = [
         (f"{name}.", kind) for config in (Config, TrainConfig) for name, kind in typing.get_type_hints(config).items()
     ]
-    return found + [("recipe.", kind.config) for kind in RECIPES.values()]
+    return found + [("recipe.", kind.config) for kind in own_recipes().values()]
 
 
 def _numbers() -> list[tuple[str, type, str, type]]:
@@ -151,14 +151,14 @@ def test_a_key_without_its_table_is_known_by_its_name(key: str, hint: str):
 
 @pytest.mark.parametrize("word", ["run=[1]", "recipe=3", "model=tiny", "data=1"])
 def test_a_value_in_the_place_of_a_table_is_refused(word: str):
-    from hs_data.trainer.config import resolve
+    from hs_data.trainer.request import resolve
 
     with pytest.raises(ConfigError, match=r"^(\w+): .* is not a table; write \1\.key=value$"):
         resolve("highsync-stage1", file=None, assignments=[word], over={})
 
 
 def test_a_setting_of_the_recipe_is_known_by_its_name():
-    from hs_data.trainer.config import resolve
+    from hs_data.trainer.request import resolve
 
     with pytest.raises(ConfigError, match=r"^noise_offset: no such setting; did you mean recipe\.noise_offset\?$"):
         resolve("highsync-stage2", file=None, assignments=["noise_offset=0.1"], over={})

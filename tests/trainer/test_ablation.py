@@ -38,6 +38,7 @@ def done(small_dataset: Path, small_videos: Path, tmp_path_factory: pytest.TempP
     ablation = Ablation(
         dataset=small_dataset,
         folder=tmp_path_factory.mktemp("ablation") / "a",
+        recipe="highsync-stage2",
         policies=("per_frame", "highsync"),
         seeds=(0,),
         size="tiny",

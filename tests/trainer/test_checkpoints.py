@@ -23,6 +23,7 @@ from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state,
 from hs_data.trainer.launch import Launcher, TrainSetup, launch, prepare
 from hs_data.trainer.networks import load_network
 from hs_data.trainer.publish import publish
+from hs_data.trainer.recipes.registry import make_recipe
 from hs_data.trainer.request import make_setup
 from hs_data.trainer.world import World
 
@@ -141,7 +142,7 @@ def test_who_wants_the_weights_reads_no_optimizer(dataset, run, tmp_path):
     for word in (str(run), str(place)):
         begun = prepare(setup_of(dataset, tmp_path / "two", init=(word,)), ALONE).network.state_dict()
         assert all(torch.equal(begun[name], value) for name, value in wanted.items())
-    network, _ = load_network(find_checkpoint(run), read_state(place), ALONE.device)
+    _, network = load_network(find_checkpoint(run), read_state(place), ALONE.device)
     assert all(torch.equal(network.state_dict()[name], value) for name, value in wanted.items())
     assert publish(run, to="highsync", output=tmp_path / "published")[0].name == "denoising_unet-4.safetensors"
     assert (run / "checkpoints" / "step-00000006").is_dir()  # who reads renames nothing
@@ -218,11 +219,11 @@ def junk(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["empty", "words", "cut", "zip", *map(str, range(30))])
 @pytest.mark.parametrize("name", ["junk.pt", "junk.safetensors"])
 def test_junk_to_begin_with_is_one_line(tmp_path, kind, name):
-    from hs_data.trainer.models.weights import load_file_weights
+    from hs_data.trainer.weight_files import load_file_weights
 
     (tmp_path / name).write_bytes(junk(kind))
     with pytest.raises(ConfigError) as told:
-        load_file_weights(torch.nn.Linear(2, 2), str(tmp_path / name))
+        load_file_weights(torch.nn.Linear(2, 2), str(tmp_path / name), make_recipe("highsync-stage1", {}))
     assert "\n" not in str(told.value)
     assert f"{name}: cannot be read as weights" in str(told.value)
     assert "weights_only" not in str(told.value)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler, rescale_zero_terminal_snr
 
-from hs_data.trainer.diffusion import VSchedule, ddim
-from hs_data.trainer.recipes.masks import lower_face
+from hs_data.trainer.recipes.diffusion import VSchedule, ddim
+from hs_data.trainer.recipes.highsync.mask import lower_face
 
 SHAPE = (3, 2, 4, 16, 16)
 

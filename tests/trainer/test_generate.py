@@ -19,10 +19,11 @@ from hs_data.pipeline.media.mux import lay_under
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.media.pyav_backend import source_frames
 from hs_data.pipeline.paste import paste, seam
-from hs_data.trainer.diffusion import VSchedule
-from hs_data.trainer.models.highsync import TINY, HighSync
-from hs_data.trainer.recipes.masks import lower_face
-from hs_data.trainer.sampling import Sampler, SamplingConfig, window_starts
+from hs_data.trainer.recipes.diffusion import VSchedule
+from hs_data.trainer.recipes.highsync.mask import lower_face
+from hs_data.trainer.recipes.highsync.network import TINY, HighSync
+from hs_data.trainer.recipes.highsync.sampler import Sampler, window_starts
+from hs_data.trainer.recipes.recipe import SamplingConfig
 
 # --- windows
 
@@ -57,7 +58,8 @@ def test_every_frame_gets_its_own_sound_and_its_surroundings_back():
     network = Knowing()
     latents = np.random.default_rng(0).normal(size=(21, 4, 16, 16)).astype(np.float16)
     sound = np.broadcast_to(np.arange(21, dtype=np.float16)[:, None, None], (21, 4, 8))
-    made = Sampler(network, VSchedule(), SamplingConfig(steps=4, window=12, overlap=4, batch=2)).sample(latents, sound)
+    sampler = Sampler(network, VSchedule(), SamplingConfig(steps=4, window=12, overlap=4, batch=2))
+    made = sampler.sample({"latent": latents, "logmel": sound}, 21)
     mask = lower_face(16)[0].numpy()
     np.testing.assert_array_equal(made * (1 - mask), latents.astype(np.float32) * (1 - mask))
     wanted = [np.clip(np.arange(at - 2, at + 3), 0, 20).mean() for at in range(21)]  # two frames on either side
@@ -74,7 +76,7 @@ def test_the_same_seed_gives_the_same_mouth_and_guidance_another():
 
     def made(**options) -> np.ndarray:
         return Sampler(network, VSchedule(), SamplingConfig(steps=2, window=4, overlap=1, **options)).sample(
-            latents, sound
+            {"latent": latents, "logmel": sound}, 5
         )
 
     np.testing.assert_array_equal(made(), made())

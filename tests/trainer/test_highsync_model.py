@@ -9,17 +9,19 @@ import torch
 from torch import nn
 
 from hs_data.manifests.errors import ConfigError
-from hs_data.trainer.models.highsync import TINY, HighSync
-from hs_data.trainer.models.motion import MotionModule
-from hs_data.trainer.models.names import from_published, to_published
-from hs_data.trainer.models.regions import make_regions
-from hs_data.trainer.models.unet import UNetShape
-from hs_data.trainer.models.weights import load_file_weights
-from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage2
-from hs_data.trainer.recipes.masks import lower_face
+from hs_data.trainer.recipes.highsync.config import HighSyncConfig
+from hs_data.trainer.recipes.highsync.mask import lower_face
+from hs_data.trainer.recipes.highsync.motion import MotionModule
+from hs_data.trainer.recipes.highsync.network import TINY, HighSync
+from hs_data.trainer.recipes.highsync.recipe import HighSyncStage2
+from hs_data.trainer.recipes.highsync.regions import make_regions
+from hs_data.trainer.recipes.highsync.unet import UNetShape
+from hs_data.trainer.recipes.highsync.weights import from_published, to_published
+from hs_data.trainer.weight_files import load_file_weights
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_highsync.json"
 WIDTH = 24
+RECIPE = HighSyncStage2(HighSyncConfig())
 
 
 def seeded(network: nn.Module) -> nn.Module:
@@ -191,8 +193,8 @@ def test_published_files_go_to_their_places(network, tmp_path):
     for part in ("reference", "denoiser"):
         torch.save(to_published(getattr(network, part).state_dict()), tmp_path / f"{part}.pth")
     fresh = HighSync(TINY, audio_width=WIDTH, motion=True)
-    load_file_weights(fresh, f"reference={tmp_path / 'reference.pth'}")
-    load_file_weights(fresh, f"denoiser={tmp_path / 'denoiser.pth'}")
+    load_file_weights(fresh, f"reference={tmp_path / 'reference.pth'}", RECIPE)
+    load_file_weights(fresh, f"denoiser={tmp_path / 'denoiser.pth'}", RECIPE)
     assert all(
         torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), network.state_dict().values(), strict=True)
     )
@@ -206,7 +208,7 @@ def test_a_file_of_both_fits_by_name_and_shape(network, tmp_path, caplog):
     torch.save({"state_dict": weights}, tmp_path / "sd.ckpt")
     fresh = HighSync(TINY, audio_width=WIDTH, motion=True)
     with caplog.at_level("INFO"):
-        load_file_weights(fresh, str(tmp_path / "sd.ckpt"))
+        load_file_weights(fresh, str(tmp_path / "sd.ckpt"), RECIPE)
     assert "1 have another shape" in caplog.text
     assert torch.equal(fresh.denoiser.conv_in.weight, network.denoiser.conv_in.weight)
     assert torch.equal(fresh.reference.conv_in.weight, network.denoiser.conv_in.weight)
@@ -228,5 +230,5 @@ def test_files_that_are_no_weights_are_refused(network, tmp_path, monkeypatch, k
     elif kind == "other":
         torch.save({"unknown": torch.zeros(3)}, path)
     with pytest.raises(ConfigError, match=r"--init .*w\.pth"):
-        load_file_weights(network, str(path))
+        load_file_weights(network, str(path), RECIPE)
     assert not (tmp_path / "harmed").exists()

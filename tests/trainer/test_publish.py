@@ -13,12 +13,16 @@ from hs_data.cli import app
 from hs_data.manifests import settings
 from hs_data.manifests.errors import ConfigError
 from hs_data.trainer.checkpoint import Checkpoints, State, Tensors
-from hs_data.trainer.config import ModelConfig, TrainConfig
-from hs_data.trainer.models.highsync import TINY, HighSync
-from hs_data.trainer.models.weights import load_file_weights
+from hs_data.trainer.config import TrainConfig
 from hs_data.trainer.publish import publish
+from hs_data.trainer.recipes.highsync.config import HighSyncConfig
+from hs_data.trainer.recipes.highsync.network import TINY, HighSync
+from hs_data.trainer.recipes.highsync.recipe import HighSyncStage2
+from hs_data.trainer.recipes.recipe import ModelConfig
+from hs_data.trainer.weight_files import load_file_weights
 
 WIDTH = 24
+RECIPE = HighSyncStage2(HighSyncConfig())
 
 
 def make_network(*, motion: bool) -> HighSync:
@@ -72,8 +76,8 @@ def test_highsyncs_files_hold_what_its_loader_asks_for_and_come_back_exactly(run
     assert not any(name.startswith(("conv_out", "conv_norm_out")) for name in names)
     assert load_file(reference)["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape[1] == 768
     back = fresh(network)
-    load_file_weights(back, f"reference={reference}")
-    load_file_weights(back, f"denoiser={denoising}")
+    load_file_weights(back, f"reference={reference}", RECIPE)
+    load_file_weights(back, f"denoiser={denoising}", RECIPE)
     assert same(back, network)
 
 
@@ -91,11 +95,11 @@ def test_diffusers_loads_both_unets_and_they_come_back_exactly(run, tmp_path):
         for key, tensor in unet.state_dict().items():
             assert torch.equal(tensor, own.get(key, torch.zeros_like(tensor))), key
     back = fresh(network)
-    load_file_weights(back, f"reference={out / 'reference_unet' / 'diffusion_pytorch_model.safetensors'}")
-    load_file_weights(back, f"denoiser={out / 'denoising_unet' / 'diffusion_pytorch_model.safetensors'}")
+    load_file_weights(back, f"reference={out / 'reference_unet' / 'diffusion_pytorch_model.safetensors'}", RECIPE)
+    load_file_weights(back, f"denoiser={out / 'denoising_unet' / 'diffusion_pytorch_model.safetensors'}", RECIPE)
     motion = out / "motion_modules.safetensors"
     if motion in files:
-        load_file_weights(back, f"denoiser={motion}")
+        load_file_weights(back, f"denoiser={motion}", RECIPE)
     assert same(back, network)
 
 

@@ -19,12 +19,13 @@ from hs_data.trainer.data.loader import Loader
 from hs_data.trainer.data.order import Draw
 from hs_data.trainer.data.samples import Batch, Contract, Need
 from hs_data.trainer.recipes.audio_windows import gather_windows, slice_frames
-from hs_data.trainer.recipes.highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
-from hs_data.trainer.recipes.masks import lower_face
+from hs_data.trainer.recipes.highsync.config import HighSyncConfig, Stage1Config
+from hs_data.trainer.recipes.highsync.mask import lower_face
+from hs_data.trainer.recipes.highsync.recipe import HighSyncStage1, HighSyncStage2
 from hs_data.trainer.recipes.noise import sample_noise
 from hs_data.trainer.recipes.parameters import freeze
 from hs_data.trainer.recipes.recipe import Recipe
-from hs_data.trainer.recipes.registry import RECIPES, make_recipe
+from hs_data.trainer.recipes.registry import make_recipe, own_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = util.spec_from_file_location("loader_benchmark", ROOT / "benchmarks" / "loader.py")
@@ -129,11 +130,12 @@ def test_published_brings_the_faults_back_and_an_option_wins():
     assert (first.reference, first.context) == ("outside_window", "scaled")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", own_recipes())
 def test_recipes_are_made_by_name_from_a_table(name):
     recipe = make_recipe(name, {"noise_offset": 0.1, "reference": "any", "trainable": "a,b"})
     assert (recipe.name, recipe.trains("a"), recipe.trains("ab")) == (name, True, False)
-    assert settings.build(RECIPES[name].config, settings.to_table(RECIPES[name].config())) == RECIPES[name].config()
+    config = own_recipes()[name].config
+    assert settings.build(config, settings.to_table(config())) == config()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from ...manifests.errors import ConfigError
 
 WORDS_PER_SAMPLE = 16
-"""64-bit words that one sample may use; HighSync takes six."""
+"""64-bit words that one sample may use; a recipe takes about six."""
 COUNTER_WORDS = 4
 """Words that Philox4x64 makes of one value of its counter."""
 BLOCK_SAMPLES = 256

@@ -1,1 +1,1 @@
-"""What a model is trained on and for: columns, how a sample is cut, inputs, loss, and which parameters train."""
+"""Recipes: what is trained and on what. A folder each, found by `registry`; `recipe` is their interface."""

@@ -1,7 +1,7 @@
 """Windows of sound features: two frames before and after each frame, gathered on the device that trains.
 
 The loader ships each feature once; a window would hold it five times. Frame i of a clip sees frames i - 2 .. i + 2: of
-Whisper's states that is half-frames 2 i - 4 .. 2 i + 5, as in MuseTalk and HighSync, ten of them. Beyond the ends of
+Whisper's states that is half-frames 2 i - 4 .. 2 i + 5, as in MuseTalk, ten of them. Beyond the ends of
 the clip its first or last step is repeated.
 """
 

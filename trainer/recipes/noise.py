@@ -11,7 +11,7 @@ def sample_noise(shape: torch.Size, seeds: torch.Tensor, *, offset: float, devic
     Args:
         shape: [B, T, C, H, W].
         seeds: [B] int64, one a sample.
-        offset: standard deviation of the constant; 0.05 in HighSync, after "Diffusion with offset noise".
+        offset: standard deviation of the constant; see "Diffusion with offset noise".
         device: where to draw.
 
     Returns:

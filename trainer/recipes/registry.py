@@ -1,30 +1,54 @@
-"""The recipes that ship, by name."""
+"""Recipes by name: those in the folders beside this file, and those of other packages by entry points."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 
 from ...manifests import settings
 from ...manifests.errors import ConfigError
 from ...manifests.near import choice
-from .highsync import HighSyncConfig, HighSyncStage1, HighSyncStage2, Stage1Config
-from .recipe import Recipe
+from ...manifests.plugins import find_plugins
+from .. import recipes
+from .recipe import Recipe, RecipeSpec
+
+GROUP = "hs_data.recipes"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A recipe and its settings."""
+def own_recipes() -> Mapping[str, RecipeSpec]:
+    """Return the recipes that ship, by name: `RECIPES` of every folder's `recipe.py`."""
+    found: dict[str, RecipeSpec] = {}
+    for folder in iter_modules(recipes.__path__):
+        if folder.ispkg:
+            found |= import_module(f"{recipes.__name__}.{folder.name}.recipe").RECIPES
+    return found
 
-    config: type
-    """Dataclass of the settings."""
-    make: Callable[[Any], Recipe]
-    """Makes the recipe of them."""
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes; other packages are not imported.
+
+    Raises:
+        ConfigError: two packages claim one name.
+    """
+    own = own_recipes()
+    return [*own, *find_plugins(GROUP, own)]
 
 
-RECIPES = {
-    "highsync-stage1": Kind(config=Stage1Config, make=HighSyncStage1),
-    "highsync-stage2": Kind(config=HighSyncConfig, make=HighSyncStage2),
-}
+def find_recipe(name: str) -> RecipeSpec:
+    """Return the recipe of a name.
+
+    Raises:
+        ConfigError: there is none, or another package's cannot be used.
+    """
+    own = own_recipes()
+    if name in own:
+        return own[name]
+    plugins = find_plugins(GROUP, own)
+    if name not in plugins:
+        raise ConfigError(f"--recipe {name}: no such recipe; {choice(name, [*own, *plugins])}")
+    spec = plugins[name].load()
+    if not isinstance(spec, RecipeSpec):
+        raise plugins[name].fault("names no RecipeSpec")
+    return spec
 
 
 def make_recipe(name: str, table: settings.Table) -> Recipe:
@@ -33,7 +57,5 @@ def make_recipe(name: str, table: settings.Table) -> Recipe:
     Raises:
         ConfigError: no such recipe, or a setting that it cannot use.
     """
-    if name not in RECIPES:
-        raise ConfigError(f"--recipe {name}: no such recipe; {choice(name, RECIPES)}")
-    kind = RECIPES[name]
-    return kind.make(settings.build(kind.config, table, path="recipe."))
+    spec = find_recipe(name)
+    return spec.make(settings.build(spec.config, table, path="recipe."))

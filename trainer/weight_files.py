@@ -1,7 +1,6 @@
-"""What a network begins with: weights of a run of ours, or files of Stable Diffusion, AnimateDiff or HighSync."""
+"""Files of published weights that a network begins with; the recipe knows their names."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -10,30 +9,28 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ...manifests.errors import ConfigError
-from .names import Weights, from_published
+from ..manifests.errors import ConfigError
+from .recipes.recipe import Recipe, Weights
 
 logger = logging.getLogger(__name__)
-PARTS = ("reference", "denoiser")
-WORD = re.compile(r"(?:(reference|denoiser)=)?(.+)")
 
 
-def load_file_weights(network: nn.Module, word: str) -> None:
+def load_file_weights(network: nn.Module, word: str, recipe: Recipe) -> None:
     """Load a published file into a network, by name, where the shapes agree.
 
     Args:
-        network: with UNets `reference` and `denoiser`.
-        word: `PATH`, or `reference=PATH` or `denoiser=PATH` for one of the two. A file that names no part goes into
-            both, as Stable Diffusion's does; motion modules find their place in the denoiser alone.
+        network: of the recipe.
+        word: `PATH`, or `PART=PATH` for one of the recipe's parts. A file that names no part goes into all of them, as
+            Stable Diffusion's does; what a part does not have finds its place in another alone.
+        recipe: knows the published names.
 
     Raises:
         ConfigError: the file cannot be read, or nothing in it fits.
     """
-    match = WORD.fullmatch(word)
-    assert match is not None
-    named = from_published(_read(Path(match[2])))
-    parts = [match[1]] if match[1] else PARTS
-    load_named(network, word, {f"{part}.{name}": tensor for part in parts for name, tensor in named.items()})
+    part, path = _split(word, recipe)
+    named = recipe.rename_weights(_read(path))
+    prefixes = [f"{each}." for each in ((part,) if part else recipe.parts)] or [""]
+    load_named(network, word, {f"{prefix}{name}": tensor for prefix in prefixes for name, tensor in named.items()})
 
 
 def load_named(network: nn.Module, word: str, weights: Mapping[str, torch.Tensor]) -> None:
@@ -56,14 +53,19 @@ def load_named(network: nn.Module, word: str, weights: Mapping[str, torch.Tensor
     )
 
 
-def check_file_word(word: str) -> None:
+def check_file_word(word: str, recipe: Recipe) -> None:
     """Raise `ConfigError` unless a word names a file."""
-    match = WORD.fullmatch(word)
-    path = Path(match[2]) if match else Path(word)
+    _, path = _split(word, recipe)
     if path.is_dir():
         raise ConfigError(f"--init {word}: is a folder without a checkpoint; name a run or a file of weights")
     if not path.is_file():
         raise ConfigError(f"--init {word}: is no file and no run; name a run of `hs-data train` or a file of weights")
+
+
+def _split(word: str, recipe: Recipe) -> tuple[str, Path]:
+    """Return the part that a word names, empty for none, and the file."""
+    part, equals, path = word.partition("=")
+    return (part, Path(path)) if equals and path and part in recipe.parts else ("", Path(word))
 
 
 def _read(path: Path) -> Weights:

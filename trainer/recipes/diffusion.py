@@ -36,7 +36,7 @@ class VSchedule:
         return signal * noise - scale * latents
 
     def weights(self, timestep: torch.Tensor, min_snr_gamma: float) -> torch.Tensor:
-        """Return `min(SNR + 1, gamma) / (SNR + 1)`, [B]: min-SNR for v (Hang et al. 2023), as HighSync has it."""
+        """Return `min(SNR + 1, gamma) / (SNR + 1)`, [B]: min-SNR for v (Hang et al. 2023)."""
         signal, scale = (values.to(timestep.device)[timestep] for values in (self.signal, self.noise))
         ratio = (signal / scale) ** 2 + 1
         return ratio.clamp(max=min_snr_gamma) / ratio

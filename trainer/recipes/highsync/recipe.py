@@ -4,91 +4,45 @@ Numbers are those of its published settings (saeed5959/high_sync, configs/train)
 corrected; docs/trainer-data.md lists it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
-from ...manifests.settings import Range, check_ranges
-from ..data.clips import ClipFrames
-from ..data.order import Draw
-from ..data.samples import Batch, Contract, Need, SampleParams
-from .audio_windows import gather_windows, slice_frames
-from .masks import lower_face
-from .noise import sample_noise
-from .parameters import matches
-from .recipe import Loss, Network, Schedule
+from ...data.clips import ClipFrames
+from ...data.order import Draw
+from ...data.samples import Batch, Contract, Need, SampleParams
+from ..audio_windows import gather_windows, slice_frames
+from ..diffusion import VSchedule
+from ..noise import sample_noise
+from ..parameters import matches
+from ..recipe import AblationStages, Loss, ModelConfig, Network, Recipe, RecipeSpec, SamplingConfig, Schedule, Weights
+from .config import HighSyncConfig, Stage1Config
+from .mask import lower_face
+from .network import TINY, HighSync
+from .sampler import Sampler
+from .unet import UNetShape
+from .weights import FORMATS, from_published, write_diffusers, write_published
 
 LAYER = r"denoiser\.(down_blocks\.\d+|mid_block|up_blocks\.\d+)"
 STAGE2_PARAMETERS = (
     LAYER + r"\.motion_modules\.\d+\..+",
     LAYER + r"\.attentions\.\d+\.transformer_blocks\.\d+\.(attn2|norm2)\..+",
 )
+SHAPES = {"full": UNetShape(), "tiny": TINY}
 RESNET_NORMS = LAYER + r"\.resnets\.\d+\.norm2\..+"
 """What `"norm2" in name` unfroze besides."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HighSyncConfig:
-    """Settings of both stages; the defaults are those of stage 2."""
-
-    window_frames: Annotated[int, Range(1, 1000)] = 12
-    """Frames of a window."""
-    batch_size: Annotated[int, Range(1, 1_000_000)] = 4
-    """Samples of one step on all ranks together."""
-    learning_rate: Annotated[float, Range(1e-12, 1)] = 1e-5
-    """Of AdamW; the published stage2.yaml has 5e-6, with an 8-bit Adam."""
-    warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 1
-    """Steps over which the learning rate rises from 0."""
-    reference: Literal["any", "outside_window"] | None = None
-    """Which frame of the clip is the reference: any, or one outside the window. Unset: outside, in stage 2 any if
-    `as_published`; then it may be the very frame that is asked for."""
-    reference_margin: Annotated[int, Range(1, 1_000_000)] = 1
-    """Least distance of an outside reference from the window, frames; less where the clip is too short for it."""
-    context: Literal["clean", "scaled"] | None = None
-    """What the network sees outside the mask: clean latents, as when it is used, or latents scaled by sqrt(alpha_t).
-    Unset: clean, scaled if `as_published`."""
-    noise_offset: Annotated[float, Range(0, 10)] = 0.05
-    """Standard deviation of the noise that a sample's channel has in common."""
-    min_snr_gamma: Annotated[float, Range(0.001, 1_000_000)] = 5.0
-    """Limit of the signal-to-noise ratio in the weight of a timestep."""
-    drop_reference: Annotated[float, Range(0, 1)] = 0.1
-    """Share of samples that are trained without the reference."""
-    drop_audio: Annotated[float, Range(0, 1)] = 0.0
-    """Share of samples that are trained on silence (zeros) instead of the sound's features."""
-    num_timesteps: Annotated[int, Range(1, 10000)] = 1000
-    """Steps of the noise schedule."""
-    as_published: bool = False
-    """Train as the published code does, faults included."""
-    trainable: tuple[str, ...] = ()
-    """Regular expressions of whole parameter names that train. Empty: both networks in stage 1; motion modules, audio
-    attention and its norm in stage 2."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage1Config(HighSyncConfig):
-    """Settings of stage 1: one frame, both networks train."""
-
-    window_frames: Annotated[int, Range(1, 1000)] = 1
-    """Frames of a window; stage 1 knows no time."""
-    batch_size: Annotated[int, Range(1, 1_000_000)] = 16
-    """Samples of one step on all ranks together."""
-    warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 100
-    """Steps over which the learning rate rises from 0."""
-    reference_margin: Annotated[int, Range(1, 1_000_000)] = 30
-    """Least distance of an outside reference from the window, frames; less where the clip is too short for it."""
-
-
-class HighSyncStage2:
+class HighSyncStage2(Recipe):
     """Windows of frames and one reference frame of the same clip."""
 
     name = "highsync-stage2"
-    network = "highsync"
+    parts = ("reference", "denoiser")
+    weight_formats = FORMATS
     motion = True
     """Whether the denoiser has motion modules."""
     needs: Sequence[Need] = (
@@ -189,6 +143,31 @@ class HighSyncStage2:
         """Tell whether a parameter trains."""
         return matches(parameter, self.trainable)
 
+    def make_network(self, config: ModelConfig, *, audio_width: int) -> HighSync:
+        """Build both UNets with random weights."""
+        network = HighSync(
+            SHAPES[config.size], audio_width=audio_width, motion=self.motion, masked_motion=config.masked_motion
+        )
+        network.set_checkpointing(config.checkpointing)
+        return network
+
+    def make_sampler(self, network: nn.Module, config: SamplingConfig) -> Sampler:
+        """Return the sampler of windows that are denoised together."""
+        assert isinstance(network, HighSync)
+        return Sampler(network, VSchedule(self.num_timesteps), config)
+
+    def rename_weights(self, weights: Mapping[str, torch.Tensor]) -> Weights:
+        """Rename the weights of a UNet or of a motion file that HighSync or AnimateDiff published."""
+        return from_published(weights)
+
+    def write_weights(self, network: nn.Module, folder: Path, *, to: str, step: int) -> None:
+        """Write both UNets for `diffusers`, or for the scripts of `highsync`."""
+        assert isinstance(network, HighSync)
+        if to == "diffusers":
+            write_diffusers(network, folder)
+        else:
+            write_published(network, folder, step)
+
 
 class HighSyncStage1(HighSyncStage2):
     """Single frames and a reference frame far from each; no motion modules, and both networks train."""
@@ -201,3 +180,19 @@ class HighSyncStage1(HighSyncStage2):
     def _weigh(self, squares: torch.Tensor, weights: torch.Tensor) -> Loss:
         weighted = squares * weights  # published so too
         return Loss(mean=weighted.mean(), per_sample=weighted.detach())
+
+
+RECIPES = {
+    "highsync-stage1": RecipeSpec(
+        config=Stage1Config,
+        make=HighSyncStage1,
+        tiny={"optim": {"learning_rate": 2e-3}, "run": {"batch_size": 8}},
+    ),
+    "highsync-stage2": RecipeSpec(
+        config=HighSyncConfig,
+        make=HighSyncStage2,
+        tiny={"optim": {"learning_rate": 1e-3}, "run": {"batch_size": 2}, "recipe": {"window_frames": 8}},
+        ablation=AblationStages(first="highsync-stage1", train_all={"trainable": [r"(reference|denoiser)\..+"]}),
+    ),
+}
+"""Found by the registry."""

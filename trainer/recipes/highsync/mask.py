@@ -1,4 +1,4 @@
-"""The region that is generated: HighSync's fixed rectangle round the mouth, jaw and cheeks."""
+"""The mask of what is generated: HighSync's fixed rectangle round the mouth, jaw and cheeks."""
 
 import torch
 
