@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The checkout's place counts too: an editable install in a shared environment points to one checkout.
 STAMP := $(VENV)/.installed-$(shell { cat constraints.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
 
-.PHONY: demo test test-slow check bench format install
+.PHONY: demo test test-slow check bench format docs install
 
 demo: $(STAMP)
 	$(BIN)/hs-data build --source demo --output demo
@@ -29,6 +29,10 @@ bench: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)
+	# The tables of settings and metrics, made from the code.
+	$(BIN)/python docs/settings.py
 
 install: $(STAMP)
 

@@ -23,9 +23,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from hs_data.manifests.index import DatasetIndex, Fingerprints, ShardEntry, write_index
-from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, VIDEO_SCHEMA, Column
+from hs_data.manifests.schema import FRAME_COLUMNS, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import sha256_file
+from hs_data.pipeline.score.registry import CLIP_SCHEMA
 from hs_data.trainer.data.clips import ClipPool
 from hs_data.trainer.data.config import DataConfig, open_samples
 from hs_data.trainer.data.loader import Loader

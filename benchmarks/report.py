@@ -20,9 +20,10 @@ from hs_data.manifests import settings
 from hs_data.manifests.counts import Counts
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
-from hs_data.manifests.schema import CLIP_SCHEMA, SCORE_SCHEMA, VIDEO_SCHEMA
+from hs_data.manifests.schema import VIDEO_SCHEMA
 from hs_data.pipeline.config import resolve
 from hs_data.pipeline.report.page import write_report
+from hs_data.pipeline.score.registry import CLIP_SCHEMA, SCORE_SCHEMA
 from hs_data.pipeline.select import select
 
 ROWS = 1_000_000

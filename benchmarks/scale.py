@@ -27,7 +27,7 @@ from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.index import CLIPS, INDEX, VIDEOS
 from hs_data.manifests.records import Video, pack
-from hs_data.manifests.schema import SCORE_SCHEMA, Column
+from hs_data.manifests.schema import Column
 from hs_data.manifests.shards import ShardWriter
 from hs_data.manifests.sources import get_source
 from hs_data.manifests.storage import sha256_file
@@ -38,6 +38,7 @@ from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.run.build import Build, BuildRequest
 from hs_data.pipeline.run.progress import BuildProgress
+from hs_data.pipeline.score.registry import SCORE_SCHEMA
 from hs_data.pipeline.workers.units import Unit
 
 ROWS = 1_000_000

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the config dataclasses: `python docs/settings.py`."""
+"""Write docs/settings.md from the config dataclasses, and the metrics into docs/dataset.md: `make docs`."""
 
 import ast
 import dataclasses
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hs_data.manifests.settings import ranges
 from hs_data.pipeline.config import Config
+from hs_data.pipeline.score.registry import METRICS, LimitSettings
 from hs_data.trainer.config import TrainConfig
 from hs_data.trainer.recipes.registry import own_recipes
 
@@ -24,6 +25,9 @@ TRAIN = """
 
 Of `hs-data train`, given in the same way. `--size tiny` lays smaller batches and higher rates under them.
 """
+
+
+BEGIN, END = "<!-- metrics: made by docs/settings.py -->", "<!-- end of metrics -->"
 
 
 def render() -> str:
@@ -47,6 +51,7 @@ def table(section: str, config: type, *, title: str) -> typing.Iterator[str]:
     texts: dict[str, str] = {}
     for base in reversed(config.__mro__):
         texts |= docs(base) if dataclasses.is_dataclass(base) else {}
+    texts |= {field.name: field.metadata["doc"] for field in dataclasses.fields(config) if "doc" in field.metadata}
     allowed = {name: str(numbers) for name, numbers in ranges(config).items()}
     for field in dataclasses.fields(config):
         cells = (f"`{section}.{field.name}`", f"`{field.default!r}`", allowed.get(field.name, ""), texts[field.name])
@@ -55,6 +60,8 @@ def table(section: str, config: type, *, title: str) -> typing.Iterator[str]:
 
 def docs(config: type) -> dict[str, str]:
     """Return the docstring under each field of a dataclass, on one line."""
+    if config is LimitSettings:  # it has no source: its fields are made of the metrics, and carry their texts
+        return {}
     body = ast.parse(inspect.getsource(config)).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
@@ -66,5 +73,26 @@ def docs(config: type) -> dict[str, str]:
     return found
 
 
+def with_metrics(page: str) -> str:
+    """Return docs/dataset.md with the table of metrics between its marks made anew."""
+    head, rest = page.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n{''.join(metric_rows())}{END}{tail}"
+
+
+def metric_rows() -> typing.Iterator[str]:
+    """Yield the table of metrics, a line each."""
+    yield "| column | type | unit | range | meaning | judged by |\n|---|---|---|---|---|---|\n"
+    for metric in METRICS:
+        low, high = ("" if end is None else f"{end:g}" for end in metric.range)
+        allowed = f"{low} to {high}" if low and high else f"from {low}" if low else ""
+        judged = ", ".join(f"`select.{limit.name}` (`{limit.reason}`)" for limit in metric.limits)
+        cells = (f"`{metric.name}`", str(metric.type), metric.unit, allowed, metric.doc, judged)
+        yield f"| {' | '.join(cells)} |\n"
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("settings.md").write_text(render(), encoding="utf-8")
+    folder = Path(__file__).parent
+    (folder / "settings.md").write_text(render(), encoding="utf-8")
+    dataset = folder / "dataset.md"
+    dataset.write_text(with_metrics(dataset.read_text(encoding="utf-8")), encoding="utf-8")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import DatasetError
-from .schema import BULKY, CLIP_SCHEMA
+from .schema import BULKY, BULKY_FIELDS
 from .storage import inside
 
 ROW_GROUP_ROWS = 4096
@@ -47,14 +47,14 @@ class RowLocations:
         return RowLocations(files=self.files, file=self.file[chosen], row=self.row[chosen])
 
 
-def write_clips(path: Path, clips: pa.Table, locations: RowLocations, schema: pa.Schema = CLIP_SCHEMA) -> None:
+def write_clips(path: Path, clips: pa.Table, locations: RowLocations, schema: pa.Schema) -> None:
     """Write `clips.parquet`, or a file of scores.
 
     Args:
         path: file to write; the caller renames it when it is whole.
         clips: the light columns of `schema`; other columns are left out.
         locations: where the others lie.
-        schema: `CLIP_SCHEMA` or `SCORE_SCHEMA`.
+        schema: columns of the file, in order.
 
     Raises:
         DatasetError: a file of scores cannot be read.
@@ -110,14 +110,14 @@ class _BulkyRows:
     def _group(self, file: int, group: int) -> pa.Table:
         if self._last is None or self._last[0] != (file, group):
             self._last = None
-            self._last = (file, group), read_columns(self._file(file), group, BULKY)
+            self._last = (file, group), _read_bulky(self._file(file), group)
         return self._last[1]
 
 
-_NO_ROWS = CLIP_SCHEMA.empty_table().select(BULKY)
+_BULKY_SCHEMA = pa.schema([pa.field(name, kind) for name, kind in BULKY_FIELDS.items()])
+_NO_ROWS = _BULKY_SCHEMA.empty_table()
 
 
-def read_columns(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-    """Read columns of a row group, with the types of `CLIP_SCHEMA`."""
-    schema = pa.schema([CLIP_SCHEMA.field(name) for name in names])
-    return file.read_row_group(group, columns=list(names)).select(names).cast(schema)
+def _read_bulky(file: pq.ParquetFile, group: int) -> pa.Table:
+    """Read the bulky columns of a row group."""
+    return file.read_row_group(group, columns=list(BULKY)).select(BULKY).cast(_BULKY_SCHEMA)

@@ -17,7 +17,7 @@ from .counts import count_clips, recount_videos
 from .errors import DatasetError
 from .index import CLIPS, VIDEOS, DatasetIndex, read_index
 from .records import FRAME_RATE
-from .schema import CLIP_SCHEMA, VIDEO_SCHEMA, Column
+from .schema import FIXED_CLIP_SCHEMA, VIDEO_SCHEMA, Column
 from .selections import Selection
 from .shards import Shard
 from .storage import inside
@@ -125,13 +125,35 @@ class Dataset:
         videos = self._table(VIDEOS, VIDEO_SCHEMA, counted)
         return recount_videos(videos, self.clips(["video_id", "verdict"])).select(wanted)
 
-    def clips(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row per candidate clip, kept or not."""
+    def clips(self, columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
+        """Return one row per candidate clip, kept or not.
+
+        Args:
+            columns: names; None: all of `schema`.
+            schema: a metric that the file is too old to have is null; None: that of the file.
+        """
+        schema = self.clip_schema if schema is None else schema
         if self.selection is None:
-            return self._table(CLIPS, CLIP_SCHEMA, columns)
-        wanted = list(columns) if columns is not None else CLIP_SCHEMA.names
+            return self._table(CLIPS, schema, columns)
+        wanted = list(columns) if columns is not None else schema.names
         with_id = list(dict.fromkeys([*wanted, "clip_id"]))
-        return self.judged(self._table(CLIPS, CLIP_SCHEMA, with_id)).select(wanted)
+        return self.judged(self._table(CLIPS, schema, with_id)).select(wanted)
+
+    @cached_property
+    def clip_schema(self) -> pa.Schema:
+        """Columns of `clips.parquet`: those that every dataset has, and what was measured of its clips.
+
+        Raises:
+            DatasetError: the table cannot be read.
+        """
+        path = self.path / CLIPS
+        try:
+            there = pq.read_schema(path).remove_metadata()
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{path}: cannot be read ({error}); build again") from error
+        fixed = {field.name: field for field in FIXED_CLIP_SCHEMA}
+        missing = [field for name, field in fixed.items() if name not in there.names]
+        return pa.schema([*(fixed.get(field.name, field) for field in there), *missing])
 
     def judged(self, clips: pa.Table) -> pa.Table:
         """Return clips, read from the file with their ids, with the verdicts that count."""

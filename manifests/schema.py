@@ -52,75 +52,46 @@ VIDEO_SCHEMA = pa.schema(
     ]
 )
 
-SCORE_SCHEMA = pa.schema(
-    [
-        pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("identity", pa.string()),
-        # What the source says of the stretch that the clip lies in.
-        pa.field("youtube_id", pa.string()),
-        pa.field("annotation", pa.string()),  # the source's own name of it
-        pa.field("transcript", pa.string()),  # where the clip is all of it
-        pa.field("language", pa.string()),
-        pa.field("official_split", pa.string()),
-        pa.field("track", pa.int32()),  # null: a stretch without a face
-        pa.field("start_frame", pa.int64(), nullable=False),  # 25 fps, from the first frame of the video
-        pa.field("num_frames", pa.int32(), nullable=False),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        # what the clip begins and ends with: start, end, cut, gap, identity, piece, chunk, span
-        pa.field("start_kind", pa.string()),
-        pa.field("end_kind", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        # geometry, per frame, source pixels
-        pa.field("boxes", pa.list_(pa.float32())),  # [T, 4] x0 y0 x1 y1, flat
-        pa.field("landmarks", pa.list_(pa.float32())),  # [T, 5, 2], flat; null without a landmark detector
-        pa.field("mouth_opening", pa.list_(pa.float32())),  # [T]
-        # faces and crop
-        pa.field("detected_share", pa.float32()),  # frames with a detection of their own among those looked at
-        pa.field("face_height_p5_px", pa.float32()),
-        pa.field("face_height_p50_px", pa.float32()),
-        pa.field("face_height_p95_px", pa.float32()),
-        pa.field("height_ratio", pa.float32()),  # tallest box over shortest
-        pa.field("num_faces", pa.int32()),  # people of similar size in the shot
-        # Faces seen together that the source's boxes mean; 0: they mean others; null: no box.
-        pa.field("annotated_faces", pa.int32()),
-        pa.field("yaw_p95_deg", pa.float32()),
-        pa.field("pitch_p95_deg", pa.float32()),
-        *(
-            pa.field(f"{measure}_{policy}", pa.float32())  # leakage and its floor come from the same folds
-            for measure in ("leakage", "crop_jitter", "outside_share")
-            for policy in CROP_POLICIES
-        ),
-        # picture
-        pa.field("sharpness", pa.float32()),
-        pa.field("brightness", pa.float32()),
-        pa.field("contrast", pa.float32()),
-        pa.field("iqa", pa.float32()),  # median rating by CLIP-IQA, 0-1; null where quality.iqa is off
-        pa.field("motion", pa.float32()),
-        pa.field("max_cut_score", pa.float32()),
-        pa.field("missing_share", pa.float32()),  # frames whose picture was damaged, so that an older one is shown
-        # sound
-        pa.field("speech_share", pa.float32()),
-        pa.field("loudness_db", pa.float32()),
-        pa.field("padded_audio_s", pa.float32()),  # stretch of the clip that the audio stream does not cover
-        pa.field("mouth_activity", pa.float32()),
-        # sync
-        pa.field("audio_lead_frames", pa.float32()),  # positive: the sound is early
-        pa.field("audio_lead_ms", pa.float32()),
-        pa.field("sync_confidence", pa.float32()),
-        pa.field("sync_spread_frames", pa.float32()),
-        pa.field("sync_curve", pa.list_(pa.float32())),
-        pa.field("sync_trust", pa.string()),
-        pa.field("sync_speech_s", pa.float32()),  # speech the lead rests on; 0: not measured; null without SyncNet
-        pa.field("lse_c", pa.float32()),  # as evaluations report them, over the whole clip; null without SyncNet
-        pa.field("lse_d", pa.float32()),
-        pa.field("thumbnail", pa.binary()),  # JPEG of the face, for the report
-    ]
-)
+BULKY_FIELDS: dict[str, pa.DataType] = {
+    "boxes": pa.list_(pa.float32()),
+    "landmarks": pa.list_(pa.float32()),
+    "mouth_opening": pa.list_(pa.float32()),
+    "sync_curve": pa.list_(pa.float32()),
+    "thumbnail": pa.binary(),
+}
+"""Columns of clips that are pictures, or as long as the clip: kB each. They are read of single clips, or in one pass
+that keeps nothing of them, and never held of all clips at once."""
+BULKY = tuple(BULKY_FIELDS)
+
+PLACE_FIELDS = [
+    pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("identity", pa.string()),
+    # What the source says of the stretch that the clip lies in.
+    pa.field("youtube_id", pa.string()),
+    pa.field("annotation", pa.string()),  # the source's own name of it
+    pa.field("transcript", pa.string()),  # where the clip is all of it
+    pa.field("language", pa.string()),
+    pa.field("official_split", pa.string()),
+    pa.field("track", pa.int32()),  # null: a stretch without a face
+    pa.field("start_frame", pa.int64(), nullable=False),  # 25 fps, from the first frame of the video
+    pa.field("num_frames", pa.int32(), nullable=False),
+    pa.field("start_s", pa.float64(), nullable=False),
+    pa.field("duration_s", pa.float64(), nullable=False),
+    # what the clip begins and ends with: start, end, cut, gap, identity, piece, chunk, span
+    pa.field("start_kind", pa.string()),
+    pa.field("end_kind", pa.string()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    # geometry, per frame, source pixels
+    pa.field("boxes", BULKY_FIELDS["boxes"]),  # [T, 4] x0 y0 x1 y1, flat
+    pa.field("landmarks", BULKY_FIELDS["landmarks"]),  # [T, 5, 2], flat; null without a landmark detector
+    pa.field("mouth_opening", BULKY_FIELDS["mouth_opening"]),  # [T]
+]
+"""Columns of a clip that say what it is and where it lies. What is measured is declared in `pipeline/score/metrics/`;
+a reader takes those columns from the file."""
 
 VERDICT_FIELDS = [
     pa.field("verdict", pa.string(), nullable=False),  # kept, dropped, error
@@ -141,13 +112,8 @@ VERDICT_FIELDS = [
     pa.field("row_group", pa.int32()),
 ]
 
-CLIP_SCHEMA = pa.schema([*SCORE_SCHEMA, *VERDICT_FIELDS])
-
-BULKY = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail")
-"""Columns of clips that are pictures, or as long as the clip: kB each. They are read of single clips, or in one pass
-that keeps nothing of them, and never held of all clips at once."""
-SCORES = tuple(name for name in SCORE_SCHEMA.names if name not in BULKY)
-LIGHT = tuple(name for name in CLIP_SCHEMA.names if name not in BULKY)
+FIXED_CLIP_SCHEMA = pa.schema([*PLACE_FIELDS, *VERDICT_FIELDS])
+"""Columns of clips that every dataset has, whatever was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

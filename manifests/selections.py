@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import ConfigError, DatasetError
-from .schema import CLIP_SCHEMA
+from .schema import FIXED_CLIP_SCHEMA
 from .settings import Table
 from .storage import atomic_path, inside, read_json, sha256_file, write_json
 
 FOLDER = "selections"
 JUDGED = ("verdict", "reason", "value", "threshold", "failures", "clip_class", "split")
 """What a selection says of a clip; all other columns are the dataset's."""
-SCHEMA = pa.schema([CLIP_SCHEMA.field(name) for name in ("clip_id", *JUDGED)])
+SCHEMA = pa.schema([FIXED_CLIP_SCHEMA.field(name) for name in ("clip_id", *JUDGED)])
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 

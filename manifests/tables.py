@@ -29,6 +29,7 @@ def write_tables(
     *,
     clips: pa.Table,
     bulky: RowLocations,
+    schema: pa.Schema,
     videos: pa.Table | None = None,
     order: Sequence[str] = ORDER,
 ) -> None:
@@ -37,8 +38,9 @@ def write_tables(
     Args:
         root: the dataset's folder.
         index: what it is to say, but for counts of the tables and hashes.
-        clips: all candidates with the light columns of `CLIP_SCHEMA`; other columns are left out.
+        clips: all candidates with the light columns of `schema`; other columns are left out.
         bulky: where their other columns lie.
+        schema: columns of the table of clips, in order.
         videos: rows of `VIDEO_SCHEMA`; None: they stay as they are.
         order: in which the tables take the place of those that are there.
 
@@ -49,7 +51,7 @@ def write_tables(
     counts = replace(index.counts, **count_clips(clips), **(count_videos(videos) if videos is not None else {}))
     if counts.kept + counts.dropped + counts.errors != counts.candidates:
         raise DatasetError(f"{root}: candidates are not all accounted for ({counts}); report this")
-    writers: dict[str, Callable[[Path], None]] = {CLIPS: lambda path: write_clips(path, clips, bulky)}
+    writers: dict[str, Callable[[Path], None]] = {CLIPS: lambda path: write_clips(path, clips, bulky, schema)}
     if videos is not None:
         writers[VIDEOS] = lambda path: _write_videos(path, videos)
     _replace(root, replace(index, counts=counts), {name: writers[name] for name in order if name in writers})

@@ -49,7 +49,9 @@ def test_settings_page_is_made_from_the_code():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert written == module.render(), "run: python docs/settings.py"
+    assert written == module.render(), "run: make docs"
+    page = (ROOT / "docs" / "dataset.md").read_text(encoding="utf-8")
+    assert page == module.with_metrics(page), "run: make docs"
 
 
 def test_every_reason_is_explained():

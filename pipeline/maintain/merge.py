@@ -17,10 +17,10 @@ from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.forgotten import FILE, Forgotten
 from ...manifests.index import CLIPS, INDEX, VIDEOS, DatasetIndex, MergedDataset, ShardEntry, require_unaltered
-from ...manifests.schema import CLIP_SCHEMA, LIGHT
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, digest, inside, sha256_file
 from ...manifests.tables import Row, list_shards, video_table, write_tables
+from ..score.registry import CLIP_SCHEMA, LIGHT
 from ..select import SelectConfig
 from ..splits import overlaps
 from .compatibility import check_agreement
@@ -97,7 +97,7 @@ def _join_clips(datasets: Sequence[Dataset]) -> tuple[pa.Table, RowLocations, in
     Returns:
         The clips without what is bulky, where that lies, and how many were doubles.
     """
-    tables = [dataset.clips(LIGHT) for dataset in datasets]
+    tables = [dataset.clips(LIGHT, CLIP_SCHEMA) for dataset in datasets]
     bulky = RowLocations.of_tables([dataset.path / CLIPS for dataset in datasets], [len(table) for table in tables])
     clips = pa.concat_tables(tables).append_column("origin", pa.array(bulky.file))
     is_kept = (verdict == "kept" for verdict in clips["verdict"].to_pylist())
@@ -185,7 +185,7 @@ def _write(
         Forgotten(out).add(requests)
     videos = _join_videos(datasets, clips)
     index = _index([dataset.index for dataset in datasets], list_shards(out, clips, [shard.entry for shard in taken]))
-    write_tables(out, index, clips=clips, bulky=bulky, videos=videos)
+    write_tables(out, index, clips=clips, schema=CLIP_SCHEMA, bulky=bulky, videos=videos)
 
 
 def _index(indexes: Sequence[DatasetIndex], shards: tuple[ShardEntry, ...]) -> DatasetIndex:

@@ -21,11 +21,11 @@ from ...manifests.counts import recount_videos
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
 from ...manifests.index import CLIPS, VIDEOS, require_unaltered
-from ...manifests.schema import LIGHT, SCORE_SCHEMA, SCORES
 from ...manifests.shards import describe_shard
 from ...manifests.status import counted
 from ...manifests.storage import atomic_path, inside, read_json, sha256_file, write_json
 from ...manifests.tables import list_shards, write_tables
+from ..score.registry import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, SCORES
 from .shard_rewrite import (
     ShardRewrite,
     move_rows,
@@ -230,7 +230,7 @@ def _purge_selections(root: Path, names: Names) -> None:
 
 def _purge_tables(root: Path, forgotten: Forgotten, rewrites: dict[str, ShardRewrite]) -> None:
     dataset = open_dataset(root)
-    clips, videos = dataset.clips(LIGHT), dataset.videos()
+    clips, videos = dataset.clips(LIGHT, CLIP_SCHEMA), dataset.videos()
     numbered = clips.select(["clip_id", *KINDS]).append_column("row", pa.array(np.arange(len(clips))))
     stay = numbered.filter(~forgotten.rows(clips))["row"].to_numpy()
     bulky = RowLocations.of_tables([root / CLIPS], [len(clips)]).take(stay)
@@ -238,4 +238,4 @@ def _purge_tables(root: Path, forgotten: Forgotten, rewrites: dict[str, ShardRew
     videos = recount_videos(videos.filter(~forgotten.rows(videos)), clips)
     index = replace(dataset.index, key="forgotten", shards=list_shards(root, clips, dataset.index.shards))
     # The clips last: a name that only they still say is found by whoever goes on after a kill.
-    write_tables(root, index, clips=clips, bulky=bulky, videos=videos, order=(VIDEOS, CLIPS))
+    write_tables(root, index, clips=clips, schema=CLIP_SCHEMA, bulky=bulky, videos=videos, order=(VIDEOS, CLIPS))

@@ -15,10 +15,10 @@ from ...manifests.counts import recount_videos
 from ...manifests.dataset import Dataset, open_dataset
 from ...manifests.errors import ConfigError
 from ...manifests.index import CLIPS, DatasetIndex, require_unaltered
-from ...manifests.schema import LIGHT
 from ...manifests.settings import Table
 from ...manifests.tables import write_tables
 from ..config import Config
+from ..score.registry import CLIP_SCHEMA, LIGHT
 from ..select import SelectConfig, select
 
 Summary = dict[str, int | str | dict[str, int]]
@@ -67,7 +67,7 @@ def reselect(
     built = dataset.index.built_select
     base = own if name else built
     limits = settings.build(SelectConfig, settings.merge(base, settings.section(changes, "select")), path="select.")
-    before = dataset.clips(LIGHT)
+    before = dataset.clips(LIGHT, CLIP_SCHEMA)
     after = judge_again(before, limits, dataset.index.config["crop"]["policy"])
     summary = _compare(before, after)
     if name and not dry_run:
@@ -144,4 +144,11 @@ def _write(
 ) -> None:
     # Another key than any build's: the next build finalizes anew, with what is newly encoded.
     index = replace(index, key="selected", config=settings.to_table(config), selection=changes, built_select=built)
-    write_tables(path, index, clips=clips, bulky=RowLocations.of_tables([path / CLIPS], [len(clips)]), videos=videos)
+    write_tables(
+        path,
+        index,
+        clips=clips,
+        schema=CLIP_SCHEMA,
+        bulky=RowLocations.of_tables([path / CLIPS], [len(clips)]),
+        videos=videos,
+    )

@@ -14,8 +14,8 @@ from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
 from ...manifests.index import CLIPS, require_unaltered, tables_are_whole
 from ...manifests.near import choice
-from ...manifests.schema import LIGHT
 from ...manifests.tables import write_tables
+from ..score.registry import CLIP_SCHEMA, LIGHT
 from ..select import SelectConfig
 from ..splits import assign, overlaps
 
@@ -46,7 +46,7 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
         raise ConfigError(f"{wrong[0]}: decides on no split; {choice(wrong[0], [f'select.{k}' for k in SHARES])}")
     table = settings.merge(index.config["select"], chosen)
     limits = settings.build(SelectConfig, table, path="select.")
-    before = dataset.clips(LIGHT)
+    before = dataset.clips(LIGHT, CLIP_SCHEMA)
     after = assign_anew(before, limits)
     if shared := overlaps(after):
         raise DatasetError(f"{root}: {shared[0]} ({len(shared)} such); report this")
@@ -56,7 +56,13 @@ def resplit(root: Path, *, assignments: Sequence[str], dry_run: bool) -> dict[st
         config = index.config | {"select": settings.to_table(limits)}
         saved = settings.merge(index.selection, changes)  # for the next build
         bulky = RowLocations.of_tables([root / CLIPS], [len(after)])
-        write_tables(root, replace(index, key="split", config=config, selection=saved), clips=after, bulky=bulky)
+        write_tables(
+            root,
+            replace(index, key="split", config=config, selection=saved),
+            clips=after,
+            schema=CLIP_SCHEMA,
+            bulky=bulky,
+        )
     return {"moved": moved, **_sizes(after)}
 
 

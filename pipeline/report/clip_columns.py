@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
-from ...manifests.schema import CLIP_SCHEMA
+from ..score.registry import CLIP_SCHEMA
 
 PER_FRAME = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
 """Columns that are read for single clips, or in one pass that keeps nothing of them."""

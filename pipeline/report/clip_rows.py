@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...manifests.dataset import Clip, Dataset
-from ...manifests.schema import CLIP_SCHEMA
+from ..score.registry import CLIP_SCHEMA
 from .clip_columns import ClipColumns
 from .previews import preview_path
 from .samples import Margins, Sample, caption, lead_caption

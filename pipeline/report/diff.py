@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ...manifests import settings
 from ...manifests.dataset import Dataset
+from ..score.registry import CLIP_SCHEMA
 from ..select import RULES, Rule, SelectConfig, judges_sync
 from .terminal import duration
 
@@ -62,7 +63,7 @@ class _Side:
         self.limits = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
         self.policy = dataset.index.config["crop"]["policy"]
         columns = [rule.column.format(policy=self.policy) for rule in RULES]
-        self.clips = dataset.clips(list(dict.fromkeys([*SHOWN, *JUDGED, "sync_trust", *columns])))
+        self.clips = dataset.clips(list(dict.fromkeys([*SHOWN, *JUDGED, "sync_trust", *columns])), CLIP_SCHEMA)
         kept = self.clips.filter(pc.field("verdict") == "kept")
         self.hours_kept = round(sum(kept["duration_s"].to_pylist()) / 3600, 5)
 

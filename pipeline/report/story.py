@@ -10,7 +10,7 @@ from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
 from ...manifests.near import nearest
 from ...manifests.reasons import explain
-from ...manifests.schema import LIGHT
+from ..score.registry import CLIP_SCHEMA, LIGHT
 from ..select import SelectConfig, judges_sync
 
 MIN_ID_CHARACTERS = 6
@@ -22,7 +22,7 @@ def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[s
     Raises:
         DatasetError: nothing, or several files, go by that name.
     """
-    clips = dataset.clips(LIGHT)
+    clips = dataset.clips(LIGHT, CLIP_SCHEMA)
     by_id = [clip_id for clip_id in clips["clip_id"].to_pylist() if clip_id.startswith(name)]
     videos = dataset.videos()
     if by_id and len(name) >= MIN_ID_CHARACTERS:

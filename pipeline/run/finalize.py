@@ -16,11 +16,12 @@ from ...manifests.clip_rows import RowLocations
 from ...manifests.errors import DatasetError
 from ...manifests.index import INDEX, DatasetIndex, Fingerprints, read_index, tables_are_whole
 from ...manifests.records import unpack
-from ...manifests.schema import CLIP_SCHEMA, VIDEO_SCHEMA
+from ...manifests.schema import VIDEO_SCHEMA
 from ...manifests.storage import digest
 from ...manifests.tables import list_shards, shard_entry, video_table, write_tables
 from ..config import Config
 from ..models import registry
+from ..score.registry import CLIP_SCHEMA
 from ..splits import overlaps
 from ..workers.outcomes import outcome_of
 from ..workers.units import Item
@@ -91,7 +92,9 @@ def write_dataset(dataset: Path, result: Result, key: str) -> None:
     if shared := overlaps(clips):
         raise DatasetError(f"{dataset}: {shared[0]} ({len(shared)} such); report this")
     index = _index(dataset, result, clips, key)
-    write_tables(dataset, index, clips=clips, bulky=RowLocations.of_scores(dataset, clips), videos=videos)
+    write_tables(
+        dataset, index, clips=clips, schema=CLIP_SCHEMA, bulky=RowLocations.of_scores(dataset, clips), videos=videos
+    )
 
 
 def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> pa.Table:

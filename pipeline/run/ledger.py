@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests.commits import Commit, CommitLog, is_whole
-from ...manifests.schema import SCORE_SCHEMA, SCORES
 from ..annotations.claims import face_centres
 from ..annotations.spans import annotate
+from ..score.registry import SCORE_SCHEMA, SCORES
 from ..workers.outcomes import is_retried
 from ..workers.supervise import Quarantine
 from ..workers.units import Item, Phase

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from ...manifests.clip_rows import RowLocations, write_clips
 from ...manifests.commits import Commit, CommitLog
 from ...manifests.index import CLIPS, INDEX, VIDEOS, ShardEntry, altered, index_fault, read_index
-from ...manifests.schema import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, VIDEO_SCHEMA
+from ...manifests.schema import VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, sha256_file
 from ..annotations.spans import stretch_id
 from ..config import Config
+from ..score.registry import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA
 
 logger = logging.getLogger(__name__)
 UNIT = "restored"

@@ -22,9 +22,10 @@ from ..networks import Networks
 from ..sync import correlation, distances, speech
 from ..sync.estimate import SyncEstimate
 from ..sync.lips import CONTEXT_FRAMES, LipReader
-from . import metrics
 from .candidates import CandidateClip, cut_clips, shots_between
+from .measured_clip import MeasuredClip
 from .observer import VideoObserver
+from .registry import measure
 
 Row = dict[str, Any]
 
@@ -157,15 +158,26 @@ class Scorer:
         first, track = piece.start_frame - item.start_frame, piece.track
         heard = pcm[first * SAMPLES_PER_FRAME : (first + piece.num_frames) * SAMPLES_PER_FRAME]
         opening = openings[track.number][piece.start_frame - track.start_frame : piece.end_frame - track.start_frame]
-        row |= metrics.measure_face(piece, observer.tracks, observer.size, opening, self._config)
-        row |= metrics.measure_picture(piece, observer.evidence[track.number])
-        row |= metrics.measure_sound(item.video, piece, heard, voiced[first : first + piece.num_frames])
+        spoken = voiced[first : first + piece.num_frames]
         with costs.stage("sync"):
-            found = self._estimate_sync(piece, observer.lips, opening, heard, voiced[first : first + piece.num_frames])
-            row |= metrics.measure_sync(found)
-        row["max_cut_score"] = observer.max_cut_score(piece.start_frame, piece.end_frame)
-        num_stale = sum(frame in observer.stale for frame in range(piece.start_frame, piece.end_frame))
-        return row | {"missing_share": num_stale / piece.num_frames}
+            found = self._estimate_sync(piece, observer.lips, opening, heard, spoken)
+        clip = MeasuredClip(
+            video=item.video,
+            piece=piece,
+            track=track,
+            tracks=observer.tracks,
+            seen=observer.evidence[track.number],
+            size=observer.size,
+            opening=opening,
+            pcm=heard,
+            voiced=spoken,
+            sync=found,
+            max_cut_score=observer.max_cut_score(piece.start_frame, piece.end_frame),
+            num_stale=sum(frame in observer.stale for frame in range(piece.start_frame, piece.end_frame)),
+            stride=self._config.faces.stride,
+            crop=self._config.crop,
+        )
+        return row | measure(clip)
 
     def _estimate_sync(
         self, piece: CandidateClip, lips: LipReader | None, opening: np.ndarray, heard: np.ndarray, voiced: np.ndarray

@@ -17,7 +17,6 @@ from ...manifests.commits import Commit, CommitLog, is_whole
 from ...manifests.errors import DatasetError, HsDataError, MediaError
 from ...manifests.forgotten import FORGOTTEN, Forgotten
 from ...manifests.records import pack
-from ...manifests.schema import SCORE_SCHEMA
 from ...manifests.shards import Shard
 from ...manifests.storage import write_by_content
 from ..config import Config
@@ -28,6 +27,7 @@ from ..media.limits import MediaLimits, check_kind
 from ..media.probe import probe
 from ..media.source_file import content_hash, facts_of
 from ..networks import Networks
+from ..score.registry import SCORE_SCHEMA
 from ..score.scorer import Scorer
 from .outcomes import is_retried, outcome_of
 from .units import Item, Unit, encode_item, score_item

@@ -16,10 +16,11 @@ from hs_data.manifests.counts import Counts
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.index import DatasetIndex, Fingerprints, ShardEntry, read_index, write_index
-from hs_data.manifests.schema import CLIP_SCHEMA, FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
+from hs_data.manifests.schema import FRAME_COLUMNS, SCHEMA_VERSION, VIDEO_SCHEMA, Column
 from hs_data.manifests.shards import Shard, ShardWriter
 from hs_data.manifests.storage import sha256_file, write_json
 from hs_data.manifests.verify import Fault, verify
+from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
 COLUMNS = {name: FRAME_COLUMNS[name] for name in ("latent", "pcm", "crop")}
 SHARDS = {"shards/a.parquet": {"clip-a0": 3, "clip-a1": 5}, "shards/b.parquet": {"clip-b0": 4}}

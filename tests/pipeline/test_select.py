@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from hs_data.manifests.reasons import REASONS
-from hs_data.manifests.schema import CROP_POLICIES, SCORE_SCHEMA
+from hs_data.manifests.schema import CROP_POLICIES
+from hs_data.pipeline.score.registry import SCORE_SCHEMA
 from hs_data.pipeline.select import RULES, Rule, SelectConfig, select
 
 GOOD: dict[str, Any] = {

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
-from ...manifests.schema import CLIP_SCHEMA
 from ...manifests.shards import Shard
 from ...manifests.storage import digest
 
@@ -120,7 +119,7 @@ class ClipPool:
         self.path = path
         self.split = split
         self._dataset = open_dataset(path, selection or None)
-        condition = parse_conditions(where, CLIP_SCHEMA)
+        condition = parse_conditions(where, self._dataset.clip_schema)
         wanted = (pc.field("verdict") == "kept") & pc.field("shard").is_valid() & (pc.field("split") == split)
         table = self._dataset.clips(list(dict.fromkeys([*COLUMNS, *columns_of(where)])))
         table = table.filter(wanted if condition is None else wanted & condition)

@@ -17,13 +17,13 @@ import pytest
 from hs_data.manifests.errors import ConfigError, SourceError
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.records import Video, pack
-from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.sources import SourceVideo, get_source, load_source, sources
 from hs_data.manifests.sources.annotations import Box, Span, UnreadableError, frame_rate, number
 from hs_data.manifests.sources.vfhq import read_body
 from hs_data.pipeline.annotations.spans import annotate, frame_at, pack_span, place_spans
 from hs_data.pipeline.config import Config, RunConfig, resolve
 from hs_data.pipeline.run.plan import list_inputs, score_items
+from hs_data.pipeline.score.registry import SCORE_SCHEMA
 from hs_data.pipeline.splits import assign, overlaps
 
 ID = "-_raOc3-IRs"

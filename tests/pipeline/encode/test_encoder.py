@@ -16,7 +16,6 @@ import pytest
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
-from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.shards import Shard
 from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline import latents, networks
@@ -34,6 +33,7 @@ from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.models.block_dct import BlockDct
 from hs_data.pipeline.run.finalize import join_shards
 from hs_data.pipeline.run.ledger import Ledger
+from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
 NUM_FRAMES, KEY_FRAME = 400, 300
 """Key frames are 75 apart; the probe keeps the first one and the next that is 10 s later."""

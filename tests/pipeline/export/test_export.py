@@ -25,7 +25,6 @@ from hs_data.manifests import settings
 from hs_data.manifests.dataset import Dataset, open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
-from hs_data.manifests.schema import CLIP_SCHEMA
 from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline.config import Config
 from hs_data.pipeline.encode.encoder import Encoder
@@ -38,6 +37,7 @@ from hs_data.pipeline.latents import psnr_db
 from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
+from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
 A, B, C, D = "aa11aa11", "bb22bb22", "cc33cc33", "dd44dd44"
 SPANS = {A: ("one.mp4", 10, 35), B: ("one.mp4", 20, 50), C: ("one.mp4", 60, 85), D: ("two words.mp4", 0, 25)}

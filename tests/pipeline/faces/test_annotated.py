@@ -12,13 +12,13 @@ from builds import build
 from hs_data.manifests.dataset import Dataset
 from hs_data.manifests.errors import HsDataError
 from hs_data.manifests.records import Video, pack
-from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.sources.annotations import Box, Span
 from hs_data.pipeline.annotations.boxes import annotated_faces, pack_boxes, place_boxes, unpack_face
 from hs_data.pipeline.annotations.claims import find_claims
 from hs_data.pipeline.annotations.spans import pack_span, place_spans
 from hs_data.pipeline.faces.annotated import AnnotatedFace, AnnotatedLinker
 from hs_data.pipeline.faces.tracks import Track
+from hs_data.pipeline.score.registry import SCORE_SCHEMA
 
 RESTAURANT = "facebookresearch__VisualVoice__av-enhancement_test_videos_noisy_restaurant.mp4"
 TWO_FACES = "derived__dev_twofaces.mp4"

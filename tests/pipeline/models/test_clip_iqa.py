@@ -25,7 +25,7 @@ from hs_data.pipeline.models.registry import ModelsConfig
 from hs_data.pipeline.networks import make_iqa, require_iqa
 from hs_data.pipeline.scenes import ScenesConfig
 from hs_data.pipeline.score.candidates import CandidateClip
-from hs_data.pipeline.score.metrics import measure_picture
+from hs_data.pipeline.score.metrics.picture import measure_picture
 from hs_data.pipeline.score.observer import VideoObserver
 
 SIDE = 32

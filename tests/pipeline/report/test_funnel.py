@@ -19,10 +19,11 @@ from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.reasons import REASONS
-from hs_data.manifests.schema import CLIP_SCHEMA, VIDEO_SCHEMA
+from hs_data.manifests.schema import VIDEO_SCHEMA
 from hs_data.pipeline.report.clip_columns import ClipColumns
 from hs_data.pipeline.report.funnel import Loss, Stage, as_table, funnel
 from hs_data.pipeline.report.terminal import funnel_table, length
+from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
 Row = dict[str, Any]
 HOUR = 25 * 3600

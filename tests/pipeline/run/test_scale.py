@@ -12,7 +12,7 @@ import pytest
 from hs_data.manifests import clip_rows
 from hs_data.manifests.clip_rows import RowLocations, write_clips
 from hs_data.manifests.dataset import Dataset, open_dataset
-from hs_data.manifests.schema import BULKY, CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, SCORES
+from hs_data.manifests.schema import BULKY
 from hs_data.manifests.verify import verify
 from hs_data.pipeline.maintain.forget import forget
 from hs_data.pipeline.maintain.merge import merge
@@ -20,6 +20,7 @@ from hs_data.pipeline.maintain.reselect import reselect
 from hs_data.pipeline.maintain.resplit import resplit
 from hs_data.pipeline.run import build, restore
 from hs_data.pipeline.run.ledger import read_scores
+from hs_data.pipeline.score.registry import CLIP_SCHEMA, LIGHT, SCORE_SCHEMA, SCORES
 
 NUM_ROWS = 200
 
@@ -90,7 +91,7 @@ def test_row_groups_are_those_of_a_table_written_whole(
     for name, chosen in (("same", np.arange(NUM_ROWS)), ("mixed", order), ("none", order[:0])):
         expected = whole.take(pa.array(chosen)).combine_chunks()
         pq.write_table(expected, tmp_path / "expected", compression="zstd", row_group_size=group)
-        write_clips(tmp_path / name, expected.select(LIGHT), locations.take(chosen))
+        write_clips(tmp_path / name, expected.select(LIGHT), locations.take(chosen), CLIP_SCHEMA)
         assert (tmp_path / name).read_bytes() == (tmp_path / "expected").read_bytes()
 
 

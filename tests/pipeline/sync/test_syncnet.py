@@ -18,7 +18,6 @@ from syncnet_python.SyncNetModel import S
 
 from hs_data.manifests.errors import ModelError
 from hs_data.manifests.records import SAMPLES_PER_FRAME
-from hs_data.manifests.schema import SCORE_SCHEMA
 from hs_data.manifests.shards import Shard
 from hs_data.pipeline import networks
 from hs_data.pipeline.config import Config
@@ -30,7 +29,9 @@ from hs_data.pipeline.media import audio
 from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.score import metrics, scorer
+from hs_data.pipeline.score import scorer
+from hs_data.pipeline.score.metrics.sync import measure_sync
+from hs_data.pipeline.score.registry import SCORE_SCHEMA
 from hs_data.pipeline.select import SelectConfig, select
 from hs_data.pipeline.sync import lip_crops
 from hs_data.pipeline.sync.distances import distances, estimate, lse
@@ -202,7 +203,7 @@ def test_too_little_speech_is_not_measured_and_said_so(num_frames, num_voiced):
     voiced[2 : 2 + num_voiced] = True
     found = estimate(lips, sound, voiced, SyncConfig(backend="syncnet"))
     assert (found.audio_lead_frames, found.confidence, found.speech_s, len(found.curve)) == (0, 0, 0, 0)
-    row = metrics.measure_sync(found)
+    row = measure_sync(found)
     assert "audio_lead_frames" not in row
     assert "sync_confidence" not in row
     assert (row["lse_c"] is None) == (num_frames < 6)
@@ -215,7 +216,7 @@ def test_a_speaking_clip_that_cannot_be_measured_is_too_short_for_sync(num_voice
     found = estimate(lips, sound, np.arange(75) < num_voiced, SyncConfig(backend="syncnet"))
     clip = {"clip_id": "c", "video_id": "v", "path": "v.mp4", "source": "folder", "track": 0, "start_frame": 0}
     clip |= {"num_frames": 75, "start_s": 0.0, "duration_s": 3.0, "speech_share": num_voiced / 75}
-    scores = pa.Table.from_pylist([clip | metrics.measure_sync(found)], schema=SCORE_SCHEMA)
+    scores = pa.Table.from_pylist([clip | measure_sync(found)], schema=SCORE_SCHEMA)
     [row] = select(scores, SelectConfig(min_sync_confidence=1.0, min_speech_share=0.2), "highsync").to_pylist()
     assert row["reason"] == reason
     assert [failure["reason"] for failure in row["failures"]] == ([reason] if reason else [])
