@@ -45,7 +45,7 @@ class Clip:
 
     @property
     def columns(self) -> dict[str, Column]:
-        """What is stored of each frame."""
+        """Column names and types that are stored of each frame."""
         return self.dataset.shard(self.shard).columns
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -82,7 +82,7 @@ class Clip:
 
 
 class Dataset:
-    """What `dataset.json` names, and nothing else.
+    """A dataset folder, opened for reading: all that `dataset.json` names, and nothing else.
 
     Args:
         path: the output folder of a build.

@@ -16,7 +16,7 @@ SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """What a probe says of one readable input file; times count from the first video frame."""
+    """A readable input file as its probe describes it; times count from the first video frame."""
 
     container: str
     """Demuxer name, for example `mov,mp4,m4a,3gp,3g2,mj2`."""

@@ -7,7 +7,7 @@ from ..manifests.schema import FAILURE
 
 
 class Failures:
-    """What was found of some clips, rule by rule.
+    """Failures of some clips, rule by rule.
 
     Args:
         num_clips: how many clips are judged.

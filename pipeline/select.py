@@ -17,7 +17,7 @@ from .splits import assign
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig(LimitSettings):
-    """What a clip must be like."""
+    """Limits that a clip must keep to."""
 
     # The limits of single metrics stand where those are declared: `score/metrics/`.
     min_speech_share: Annotated[float, Range(0, 1)] = 0.25

@@ -279,3 +279,16 @@ def test_what_is_allowed_is_no_offence():
 @pytest.mark.parametrize("name", [_name(path) for path in _files()])
 def test_no_file_does_what_none_may(name: str):
     assert _offences(_parse(ROOT / name), is_cli=name == "cli.py" or name.startswith("commands/")) == []
+
+
+# --- names
+
+
+def test_a_class_name_is_used_once():
+    found: dict[str, list[str]] = {}
+    for path in _files():
+        for node in ast.walk(_parse(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(_name(path))
+    assert len(found) > 150
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}

@@ -18,7 +18,7 @@ SHARED_TIME = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What boxes say of a clip with a face."""
+    """A clip's face as the annotated boxes see it."""
 
     annotation: int | None
     """Place of the annotation whose box is nearest to this face, of all faces seen with it; None: it means others."""

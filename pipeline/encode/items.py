@@ -24,7 +24,7 @@ def encode_id(clip_id: str, audio_lead_frames: float | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeClip:
-    """What an earlier attempt made of a clip: it is taken over, byte for byte, instead of being encoded again."""
+    """A clip as an earlier attempt made it: it is taken over, byte for byte, instead of being encoded again."""
 
     receipt: dict[str, Any]
     shard: Path | None = None

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class MadeClips:
-    """What is taken over of a unit's clips.
+    """Clips of a unit that are taken over from earlier attempts.
 
     A clip is encoded again where its shard is not what was committed, or was written with other columns.
 

@@ -44,7 +44,7 @@ FILE_KINDS = ("video_id", "path", "youtube_id")
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What is to go and what is to stay, in plain words."""
+    """Names that go and names that stay, in plain words."""
 
     known: frozenset[str]
     """Ids of the clips that stay; what is of any other clip goes, for nobody can say whose it is."""

@@ -48,7 +48,7 @@ def leakage_table(clips: ClipColumns, policy: str, max_leakage: float) -> dict[s
 
 @dataclass(frozen=True, kw_only=True)
 class MouthTraces:
-    """What one pass over the mouth openings leaves."""
+    """Sums that one pass over the mouth openings leaves."""
 
     span: np.ndarray
     """[N] float32 largest less least opening; NaN where there is none."""

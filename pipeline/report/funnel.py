@@ -24,8 +24,8 @@ FRAMES_PER_HOUR = FRAME_RATE * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """What one reason took away."""
+class StageLoss:
+    """Frames and clips that one reason took away."""
 
     reason: str
     number: int
@@ -49,7 +49,7 @@ class Stage:
     frames_in: int
     number_out: int
     frames_out: int
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[StageLoss] = field(default_factory=list)
     """The longest first."""
     frames_repeated: int = 0
     """How much more comes in than the stage before gave out: footage of several faces counts once for each."""
@@ -223,9 +223,9 @@ def _select_stage(clips: ClipColumns, frames_covered: int) -> Stage:
     )
 
 
-def _losses(found: dict[str, tuple[int, int]]) -> list[Loss]:
+def _losses(found: dict[str, tuple[int, int]]) -> list[StageLoss]:
     losses = [
-        Loss(reason=reason, number=int(number), num_frames=int(frames))
+        StageLoss(reason=reason, number=int(number), num_frames=int(frames))
         for reason, (number, frames) in found.items()
         if number or frames
     ]

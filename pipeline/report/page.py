@@ -28,7 +28,7 @@ FILE_COLUMNS = ["path", "outcome", "detail", "duration_s", "cuts_s", "fps", "hei
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was written, and what of it a terminal shows."""
+    """A report as it was written, with the part that a terminal shows."""
 
     page: Path
     stages: list[Stage]

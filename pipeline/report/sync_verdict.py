@@ -19,7 +19,7 @@ State = Literal["judged", "partly judged", "measured only", "not measured"]
 
 @dataclass(frozen=True, kw_only=True)
 class SyncVerdict:
-    """What was made of the audio leads."""
+    """How a build used the audio leads it measured."""
 
     state: State
     words: str

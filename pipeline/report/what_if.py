@@ -22,7 +22,7 @@ SYNC_COLUMNS = ("sync_confidence", "sync_spread_frames", "audio_lead_frames")
 
 @dataclass(frozen=True, kw_only=True)
 class Yield:
-    """What would be kept."""
+    """Clips and hours that would be kept."""
 
     clips: int
     hours: float

@@ -56,7 +56,7 @@ class ScoreItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What scoring found: candidate clips, and what is to be known of the stretch itself."""
+    """A stretch as scored: its candidate clips, and a receipt of the stretch itself."""
 
     rows: list[Row]
     receipt: Row

@@ -11,7 +11,7 @@ from ..media.deadline import DecodeDeadline, deadline_fired
 
 @dataclass(frozen=True, kw_only=True)
 class CrashInfo:
-    """What is known of a worker that died."""
+    """A dead worker's last item, and the traceback it left."""
 
     item: str | None
     """The item it was at; None when it had not begun one."""

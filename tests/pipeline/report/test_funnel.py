@@ -21,7 +21,7 @@ from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.schema import VIDEO_SCHEMA
 from hs_data.pipeline.report.clip_columns import ClipColumns
-from hs_data.pipeline.report.funnel import Loss, Stage, as_table, funnel
+from hs_data.pipeline.report.funnel import StageLoss, Stage, as_table, funnel
 from hs_data.pipeline.report.terminal import funnel_table, length
 from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
@@ -176,7 +176,7 @@ def test_any_dataset_adds_up_and_footage_counts_once(seed, tmp_path):
 
 
 def test_a_stage_that_does_not_add_up_is_refused(tmp_path):
-    lost = [Loss(reason="too_short", number=1, num_frames=5)]
+    lost = [StageLoss(reason="too_short", number=1, num_frames=5)]
     with pytest.raises(DatasetError, match=r"funnel, read: 1 files and 15 frames are left of 2 and 20, not 1 and 16"):
         Stage(name="read", unit="files", number_in=2, frames_in=20, number_out=1, frames_out=16, losses=lost)
     with pytest.raises(DatasetError, match="funnel, read: 1 files are shorter than their clips"):
