@@ -21,7 +21,7 @@ from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.schema import VIDEO_SCHEMA
 from hs_data.pipeline.report.clip_columns import ClipColumns
-from hs_data.pipeline.report.funnel import StageLoss, Stage, as_table, funnel
+from hs_data.pipeline.report.funnel import Stage, StageLoss, as_table, funnel
 from hs_data.pipeline.report.terminal import funnel_table, length
 from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
