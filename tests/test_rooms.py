@@ -17,7 +17,6 @@ STAGES = (
     "leakage",
     "paste",
     "scenes",
-    "select",
     "splits",
 )
 ROOMS = {
@@ -27,9 +26,11 @@ ROOMS = {
     "pipeline/faces/": ("pipeline/faces/",),
     "pipeline/models/": ("pipeline/models/",),
     "pipeline/sync/": ("pipeline/sync/",),
+    "pipeline/score/": ("pipeline/score/",),
+    "pipeline/select.py": ("pipeline/select.py",),
     "pipeline/config.py": ("pipeline/config.py", "pipeline/presets/"),
     "pipeline/networks.py": ("pipeline/networks.py",),
-    "pipeline/score/": ("pipeline/score/",),
+    "pipeline/score/scorer.py": ("pipeline/score/scorer.py",),
     "pipeline/encode/": ("pipeline/encode/",),
     "pipeline/annotations/": ("pipeline/annotations/",),
     "pipeline/workers/": ("pipeline/workers/",),
