@@ -19,11 +19,12 @@ from .audio_gap import ArmPairs, Condition, summarise_arms
 from .checkpoint import checkpoints, find_checkpoint, read_state
 from .config import TrainConfig
 from .data.config import open_validation
-from .launch import TrainSetup, launch
+from .launch import launch
 from .networks import load_network
 from .recipes.recipe import AblationStages
 from .recipes.registry import find_recipe
 from .request import make_setup
+from .setup import TrainSetup
 from .validation import Pair, compare_sounds
 
 logger = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def _stages(ablation: Ablation) -> AblationStages:
 
 def _is_trained(setup: TrainSetup) -> bool:
     run = Path(setup.run)
-    return setup.resume and read_state(find_checkpoint(run)).step >= setup.config["run"]["steps"]
+    return setup.resume and read_state(find_checkpoint(run)).step >= setup.config.run.steps
 
 
 def judge_run(run: Path) -> list[Pair]:

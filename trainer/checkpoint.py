@@ -19,6 +19,8 @@ from ..manifests.storage import digest, sync
 from .tensor_files import DamagedError, TensorFile, check_file, load_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
+SCHEMA_VERSION = 2
+"""Of `state.json` and of the files beside it; a checkpoint of another one is refused."""
 NAME = re.compile(r"step-(\d{8})")
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 WEIGHTS = (MODEL, AVERAGE)
@@ -150,7 +152,7 @@ def _write_parts(folder: Path, state: State, tensors: Tensors) -> None:
         for part, name in zip(_PARTS, WHOLE, strict=True)
         if (content := getattr(tensors, part))
     }
-    table = {**asdict(state), "files": files}
+    table = {"schema_version": SCHEMA_VERSION, **asdict(state), "files": files}
     text = json.dumps({**table, "sha256": digest(table)}, indent=2) + "\n"
     (folder / STATE).write_text(text, encoding="utf-8")
     for path in (*folder.iterdir(), folder):
@@ -221,10 +223,9 @@ def check_checkpoint(checkpoint: Path, files: Collection[str]) -> None:
 
     Raises:
         DamagedError: names the file.
+        DatasetError: another version of hs-data wrote it.
     """
     _, known = _read_state(checkpoint)
-    if known is None:  # written before checkpoints had hashes
-        known = {name: None for name in WHOLE if name == MODEL or (checkpoint / name).is_file()}
     for name, facts in known.items():
         if name in files:
             check_file(checkpoint / name, facts)
@@ -245,20 +246,25 @@ def read_state(checkpoint: Path) -> State:
     return _read_state(checkpoint)[0]
 
 
-def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, TensorFile | None] | None]:
-    """Read `state.json`, and what the files beside it were when they were written; None of an older version."""
+def _read_state(checkpoint: Path) -> tuple[State, Mapping[str, TensorFile]]:
+    """Read `state.json`, and what the files beside it were when they were written."""
     path = checkpoint / STATE
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         known = table.pop("sha256", None)
-        if known is not None and known != digest(table):
+        is_older = known is None and "schema_version" not in table  # before there were either
+        if not is_older and known != digest(table):
             raise DamagedError(f"{path}: is not what was written")
-        files = table.pop("files", None)
-        facts = None if files is None else {name: TensorFile(**value) for name, value in files.items()}
-        return State(**table), facts
+        if (version := table.pop("schema_version", 1)) != SCHEMA_VERSION:
+            raise DatasetError(
+                f"{path}: was written by another version of hs-data (schema {version}, this one has {SCHEMA_VERSION}); "
+                "train again in another folder, or use that version"
+            )
+        files = {name: TensorFile(**value) for name, value in table.pop("files").items()}
+        return State(**table), files
     except FileNotFoundError as error:
         raise DamagedError(f"{path}: is missing") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path}: cannot be read as the state of a run ({error})") from error
 
 

@@ -1,4 +1,7 @@
-"""The training loop: the same function in every process, whoever started it."""
+"""The training loop, top to bottom: a batch, its loss, gradients, the optimizer's step, and what follows a step.
+
+Every process runs it, whoever started it.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -69,23 +72,6 @@ class Training:
         self._called = torch.compile(self._parallel or network) if config.model.compile else self._parallel or network
         self._num_bad = 0
 
-    def load(self, tensors: Tensors) -> None:
-        """Go on from a checkpoint's tensors."""
-        self.network.load_state_dict(tensors.model)
-        load_optimizer(self.optimizer, sorted(self.parameters), tensors.optimizer)
-        if self.average is not None:
-            # A run that had none begins its average at the weights it has now, not at those it was made with.
-            begin = tensors.average or {name: value.detach().float() for name, value in self.parameters.items()}
-            self.average.tensors = {name: tensor.to(self.world.device).clone() for name, tensor in begin.items()}
-
-    def tensors(self) -> Tensors:
-        """Return what a checkpoint holds."""
-        return Tensors(
-            model=self.network.state_dict(),
-            average=dict(self.average.tensors) if self.average else {},
-            optimizer=optimizer_tensors(self.optimizer, sorted(self.parameters)),
-        )
-
     def run(
         self, checkpoints: Checkpoints, metrics: Metrics | None, asked: Callable[[], bool] = lambda: False
     ) -> ValidationResult | None:
@@ -132,15 +118,6 @@ class Training:
                 self._film()
         return self._judge(metrics)
 
-    def _count_flops(self) -> int:
-        """Return the floating-point operations of this process's share of a step, counted and not estimated."""
-        batch = self.samples.batch(0, self.state.batch_size // self.world.size).to(self.world.device)
-        with FlopCounterMode(display=False) as counter, self._autocast():
-            for part in self._parts(batch):
-                self.recipe.loss(self.network, part, self.schedule).mean.backward()
-        self.optimizer.zero_grad(set_to_none=True)
-        return counter.get_total_flops()
-
     def _loader(self) -> Loader:
         data = self.config.data
         return Loader(
@@ -152,12 +129,6 @@ class Training:
             num_ahead=data.num_ahead,
             pin=self.world.device.type == "cuda",
         )
-
-    def learn(self, batch: Batch) -> torch.Tensor:
-        """Do one optimizer step on a batch, whatever samples it holds, and return the loss of each, [B]."""
-        watch = Watch(self.world, self.schedule.num_timesteps)
-        self._step(batch, watch)
-        return watch.losses
 
     def _step(self, batch: Batch, watch: Watch) -> None:
         """Do one optimizer step, or skip it where the gradient is not finite."""
@@ -185,12 +156,26 @@ class Training:
         for number, part in enumerate(parts):
             with self._without_sync(number < len(parts) - 1), self._autocast():
                 loss = self.recipe.loss(self._called, part, self.schedule)
+                # Parts may differ in size; weighed by their share, they add up to the gradient of the whole batch.
                 (loss.mean * (len(part) / len(batch))).backward()
             losses.append(loss.per_sample)
         return torch.cat(losses)
 
     def _parts(self, batch: Batch) -> list[Batch]:
         return batch.split(-(-len(batch) // self.config.optim.grad_accum_steps))
+
+    @contextmanager
+    def _without_sync(self, waits: bool) -> Iterator[None]:
+        """Leave gradients in this process while more parts of the batch follow."""
+        if waits and self._parallel is not None:
+            with self._parallel.no_sync():
+                yield
+        else:
+            yield
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.config.run.precision
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
     def _skip(self, batch: Batch, per_sample: torch.Tensor) -> None:
         """Leave the weights as they are, name the clips, and give up after too many in a row."""
@@ -206,18 +191,28 @@ class Training:
                 "lower optim.learning_rate, or run `hs-data verify` on the dataset"
             )
 
-    def _autocast(self) -> torch.autocast:
-        precision = self.config.run.precision
-        return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    def learn(self, batch: Batch) -> torch.Tensor:
+        """Do one optimizer step on a batch, whatever samples it holds, and return the loss of each, [B]."""
+        watch = Watch(self.world, self.schedule.num_timesteps)
+        self._step(batch, watch)
+        return watch.losses
 
-    @contextmanager
-    def _without_sync(self, waits: bool) -> Iterator[None]:
-        """Leave gradients in this process while more parts of the batch follow."""
-        if waits and self._parallel is not None:
-            with self._parallel.no_sync():
-                yield
-        else:
-            yield
+    def load(self, tensors: Tensors) -> None:
+        """Go on from a checkpoint's tensors."""
+        self.network.load_state_dict(tensors.model)
+        load_optimizer(self.optimizer, sorted(self.parameters), tensors.optimizer)
+        if self.average is not None:
+            # A run that had none begins its average at the weights it has now, not at those it was made with.
+            begin = tensors.average or {name: value.detach().float() for name, value in self.parameters.items()}
+            self.average.tensors = {name: tensor.to(self.world.device).clone() for name, tensor in begin.items()}
+
+    def tensors(self) -> Tensors:
+        """Return what a checkpoint holds."""
+        return Tensors(
+            model=self.network.state_dict(),
+            average=dict(self.average.tensors) if self.average else {},
+            optimizer=optimizer_tensors(self.optimizer, sorted(self.parameters)),
+        )
 
     def _log(self, metrics: Metrics | None, watch: Watch) -> None:
         if metrics is None:
@@ -276,6 +271,15 @@ class Training:
             if self.average is not None:
                 self.average.swap()
             self.network.train()
+
+    def _count_flops(self) -> int:
+        """Return the floating-point operations of this process's share of a step, counted and not estimated."""
+        batch = self.samples.batch(0, self.state.batch_size // self.world.size).to(self.world.device)
+        with FlopCounterMode(display=False) as counter, self._autocast():
+            for part in self._parts(batch):
+                self.recipe.loss(self.network, part, self.schedule).mean.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        return counter.get_total_flops()
 
 
 def _parallel(network: torch.nn.Module, world: World) -> DistributedDataParallel | None:

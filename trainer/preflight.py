@@ -11,8 +11,9 @@ import torch
 from ..manifests.dataset import Dataset
 from ..manifests.errors import DatasetError, HsDataError
 from .checkpoint import Checkpoints, checkpoints
-from .launch import TrainSetup, prepare
 from .loop import Training
+from .prepare import prepare
+from .setup import TrainSetup
 from .world import join_world
 
 TRIED_STEPS = 2
@@ -63,7 +64,7 @@ def try_out(setup: TrainSetup) -> TrialRun:
     """Train two steps in this process in a folder that is thrown away, and say what the whole run would take."""
     with tempfile.TemporaryDirectory(prefix="hs-data-train-") as folder:
         trial = replace(setup, run=folder, resume=False)
-        with join_world(setup.config["run"]["device"]) as world:
+        with join_world(setup.config.run.device) as world:
             training = prepare(trial, world)
             config = training.config
             steps = replace(config, run=replace(config.run, steps=TRIED_STEPS, save_every=TRIED_STEPS))
@@ -114,7 +115,7 @@ def overfit(setup: TrainSetup) -> Overfit:
     """
     with (
         tempfile.TemporaryDirectory(prefix="hs-data-train-") as folder,
-        join_world(setup.config["run"]["device"]) as world,
+        join_world(setup.config.run.device) as world,
     ):
         training = prepare(replace(setup, run=folder, resume=False), world)
         batch = training.samples.batch(0, OVERFIT_SAMPLES).to(world.device)

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -14,7 +13,8 @@ from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
 from ..manifests.processes import leave_terminal
-from .launch import TrainSetup, end_at_once, from_json, is_done, say_that_it_stops, to_json, train
+from .launch import end_at_once, is_done, say_that_it_stops, train
+from .setup import TrainSetup, from_json, to_json
 from .stopping import STOP_FILE, StoppedError, asked_to_stop
 
 MAX_FAILURES = 3
@@ -40,7 +40,7 @@ def launch_ray(setup: TrainSetup, num_processes: int, *, own: bool) -> None:
         # "local" is said aloud: without an address Ray joins any cluster that it finds running on this machine.
         # With its dashboard, on the loopback too: Ray Train looks up its own actors there.
         ray.init(address="local")
-    uses_gpu = setup.config["run"]["device"] == "cuda"
+    uses_gpu = setup.config.run.device == "cuda"
     trainer = TorchTrainer(
         _work,
         # A worker that was restarted finds checkpoints that the first try had not.
@@ -81,7 +81,7 @@ def _fit(trainer: TorchTrainer, setup: TrainSetup) -> None:
         raise StoppedError(f"{setup.run}: stopped")
 
 
-def _work(config: dict[str, Any]) -> None:
+def _work(config: dict[str, str]) -> None:
     leave_terminal()
     os.chdir(config["folder"])  # Ray puts its workers elsewhere, and paths are those of the command
     try:

@@ -1,6 +1,7 @@
 """From the words of a command to the setup of a run: every `auto` resolved, the data looked at."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,9 +10,9 @@ from ..manifests import settings
 from ..manifests.dataset import open_dataset
 from .config import TrainConfig
 from .data.order import parse_datasets
-from .launch import TrainSetup
 from .preflight import check_shards
 from .recipes.registry import find_recipe, make_recipe
+from .setup import TrainSetup
 
 
 def make_setup(
@@ -50,15 +51,13 @@ def make_setup(
     for dataset in parse_datasets(config.data.datasets):
         if "://" not in dataset.location:
             check_shards(open_dataset(Path(dataset.location)))
-    table = settings.to_table(config)
-    cuda = config.run.device == "cuda" or (config.run.device == "auto" and torch.cuda.is_available())
-    table["run"]["device"] = "cuda" if cuda else "cpu"
-    if config.run.precision == "auto":
-        table["run"]["precision"] = "bfloat16" if cuda else "float32"
-    settings.build(TrainConfig, table)
+    run = config.run
+    cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    precision = run.precision if run.precision != "auto" else "bfloat16" if cuda else "float32"
+    run = replace(run, device="cuda" if cuda else "cpu", precision=precision)
     return TrainSetup(
         recipe=recipe,
-        config=table,
+        config=replace(config, run=run),
         options=options,
         run=str(output),
         init=tuple(init),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..manifests.errors import DatasetError
@@ -73,21 +73,18 @@ def _bytes(tensor: torch.Tensor) -> memoryview:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def check_file(path: Path, facts: TensorFile | None) -> None:
+def check_file(path: Path, facts: TensorFile) -> None:
     """Compare a file with what it was when it was written: its size first, which costs nothing.
 
     Args:
         path: of the file.
-        facts: what it was; None: not known, and only whether its header describes a file of its size is looked at.
+        facts: what it was.
 
     Raises:
         DamagedError: it is missing, or another.
     """
     if not path.is_file():
         raise DamagedError(f"{path}: is missing")
-    if facts is None:
-        with _reading(path), safe_open(path, "pt"):
-            return
     size = path.stat().st_size
     if size != facts.bytes:
         raise DamagedError(f"{path}: has {size} bytes instead of {facts.bytes}")

@@ -11,8 +11,9 @@ from ..manifests.errors import HsDataError
 from ..manifests.printable import log_to_stderr
 from ..manifests.processes import leave_terminal
 from ..manifests.storage import write_json
-from .launch import from_json, train
+from .launch import train
 from .processes import ProcessFailure
+from .setup import from_json
 from .stopping import StoppedError
 
 

@@ -18,13 +18,15 @@ from safetensors.torch import load_file
 
 from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.manifests.schema import Column
-from hs_data.manifests.storage import sha256_file
+from hs_data.manifests.storage import digest, sha256_file
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors, read_weights
-from hs_data.trainer.launch import Launcher, TrainSetup, launch, prepare
+from hs_data.trainer.launch import Launcher, launch
 from hs_data.trainer.networks import load_network
+from hs_data.trainer.prepare import prepare
 from hs_data.trainer.publish import publish
 from hs_data.trainer.recipes.registry import make_recipe
 from hs_data.trainer.request import make_setup
+from hs_data.trainer.setup import TrainSetup
 from hs_data.trainer.world import World
 
 FAST = ("run.batch_size=2", "run.log_every=1", "run.save_every=2", "run.validate_every=0", "data.num_val_samples=4")
@@ -124,14 +126,27 @@ def test_a_checkpoint_knows_the_hash_of_each_of_its_files(trained):
         assert facts == {"bytes": (place / name).stat().st_size, "sha256": sha256_file(place / name)}
 
 
-def test_a_checkpoint_from_before_hashes_is_gone_on_from(dataset, run):
+@pytest.mark.parametrize("gone", [("files", "sha256", "schema_version"), ("schema_version",)], ids=["1", "1-hashed"])
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(dataset, run, gone):
     state = run / "checkpoints" / "step-00000006" / STATE
     table = json.loads(state.read_text())
-    table = {name: value for name, value in table.items() if name not in ("files", "sha256")}
+    assert table["schema_version"] == 2
+    table = {name: value for name, value in table.items() if name not in gone}
+    if "sha256" in table:
+        del table["sha256"]
+        table["sha256"] = digest(table)
     state.write_text(json.dumps(table))
-    assert prepare(setup_of(dataset, run, resume=True), ALONE).state.step == 6
-    cut(state.with_name(OPTIMIZER))
-    assert prepare(setup_of(dataset, run, resume=True), ALONE).state.step == 4
+    line = (
+        r"^.*step-00000006/state\.json: was written by another version of hs-data .schema 1, this one has 2.; train.*$"
+    )
+    for attempt in (
+        lambda: prepare(setup_of(dataset, run, resume=True), ALONE),
+        lambda: find_checkpoint(run),
+        lambda: read_state(state.parent),
+    ):
+        with pytest.raises(DatasetError, match=line):
+            attempt()
+    assert len(checkpoints(run)) == 3  # none is set aside as damaged
 
 
 def test_who_wants_the_weights_reads_no_optimizer(dataset, run, tmp_path):
@@ -247,7 +262,7 @@ def test_weights_that_have_learnt_other_latents_are_refused(other_latents, train
     launch(setup_of(vae, first, "run.steps=1"), "local", 1)
     prepare(setup_of(distilled, tmp_path / "x", init=(str(first),)), ALONE)  # the same space
     setup = setup_of(blocks, tmp_path / "x", init=(str(first),))
-    monkeypatch.setattr("hs_data.trainer.launch.make_network", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr("hs_data.trainer.prepare.make_network", lambda *_, **__: pytest.fail("a network was built"))
     with pytest.raises(ConfigError, match="has learnt latents of stabilityai/sd-vae-ft-mse, and the dataset has"):
         prepare(setup, ALONE)
     with pytest.raises(ConfigError, match="--size full: the dataset has latents of hs-data/block-dct"):
@@ -261,7 +276,7 @@ def test_weights_that_have_learnt_other_latents_are_refused(other_latents, train
 
 @pytest.fixture
 def no_network(monkeypatch) -> None:
-    monkeypatch.setattr("hs_data.trainer.launch.make_network", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr("hs_data.trainer.prepare.make_network", lambda *_, **__: pytest.fail("a network was built"))
     monkeypatch.setattr("hs_data.trainer.launch.open_samples", lambda *_, **__: pytest.fail("data were opened"))
 
 
@@ -276,7 +291,7 @@ def test_a_batch_that_cannot_be_divided_is_told_with_its_setting(dataset, tmp_pa
 def test_more_processes_than_gpus_are_refused(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     setup = setup_of(dataset, tmp_path / "run")
-    setup.config["run"]["device"] = "cuda"
+    setup = replace(setup, config=replace(setup.config, run=replace(setup.config.run, device="cuda")))
     with pytest.raises(ConfigError, match=r"^--nproc 2: this machine has 1 GPUs"):
         launch(setup, "local", 2)
 

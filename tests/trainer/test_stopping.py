@@ -125,10 +125,12 @@ BUSY = """
 import hashlib, sys, time
 from pathlib import Path
 from functools import partial
-from hs_data.trainer.launch import TrainSetup, end_at_once, say_that_it_stops
+from hs_data.trainer.config import TrainConfig
+from hs_data.trainer.launch import end_at_once, say_that_it_stops
+from hs_data.trainer.setup import TrainSetup
 from hs_data.trainer.stopping import stop_requests
 
-setup = TrainSetup(recipe="", config={}, options={}, run="run", go_on="COMMAND")
+setup = TrainSetup(recipe="", config=TrainConfig(), options={}, run="run", go_on="COMMAND")
 with stop_requests(Path("run"), say_that_it_stops, partial(end_at_once, setup)):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in one call of C

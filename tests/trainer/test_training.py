@@ -18,11 +18,13 @@ from hs_data.manifests.errors import ConfigError, DatasetError, HsDataError
 from hs_data.trainer import preflight
 from hs_data.trainer.checkpoint import checkpoints, find_checkpoint, read_state, read_tensors, read_weights
 from hs_data.trainer.config import OptimConfig
-from hs_data.trainer.launch import TrainSetup, launch, prepare
+from hs_data.trainer.launch import launch
 from hs_data.trainer.metrics import read_metrics
 from hs_data.trainer.optimizer import EMA, lr_scale
+from hs_data.trainer.prepare import prepare
 from hs_data.trainer.recipes.registry import make_recipe
 from hs_data.trainer.request import make_setup
+from hs_data.trainer.setup import TrainSetup
 from hs_data.trainer.validation import Pair, interval, summarise
 from hs_data.trainer.world import World
 
