@@ -132,12 +132,12 @@ class Dataset:
             columns: names; None: all of `schema`.
             schema: a metric that the file is too old to have is null; None: that of the file.
         """
-        schema = self.clip_schema if schema is None else schema
+        asked: pa.Schema = self.clip_schema if schema is None else schema
         if self.selection is None:
-            return self._table(CLIPS, schema, columns)
-        wanted = list(columns) if columns is not None else schema.names
+            return self._table(CLIPS, asked, columns)
+        wanted = list(asked.names if columns is None else columns)
         with_id = list(dict.fromkeys([*wanted, "clip_id"]))
-        return self.judged(self._table(CLIPS, schema, with_id)).select(wanted)
+        return self.judged(self._table(CLIPS, asked, with_id)).select(wanted)
 
     @cached_property
     def clip_schema(self) -> pa.Schema:

@@ -56,7 +56,7 @@ def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, cons
 
 def open_limits(config: Config) -> Config:
     """Return the settings with every limit open, and without what only judges."""
-    allowed = settings.ranges(SelectConfig)
+    allowed = settings.ranges(type(config.select))
     wide: dict[str, Any] = {
         rule.limit: 0 if rule.side == "min" or rule.off_at_zero else allowed[rule.limit].high for rule in RULES
     }
