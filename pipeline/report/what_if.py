@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..select import RULES, Rule, SelectConfig
+from ..select import RULES, Judge, Rule, SelectConfig
 from .clip_columns import ClipColumns
 
 NUM_STEPS = 25
@@ -28,8 +28,8 @@ class Yield:
     hours: float
 
 
-class WhatIf:
-    """The rules of `select`, applied to columns.
+class WhatIf(Judge):
+    """The rules of `select` on the clips of a dataset, each with what it drops at hand.
 
     Args:
         clips: all candidates.
@@ -38,34 +38,16 @@ class WhatIf:
     """
 
     def __init__(self, clips: ClipColumns, limits: SelectConfig, policy: str) -> None:
-        self._clips, self.limits = clips, limits
-        silent = clips.has_face & (clips.numbers("speech_share") < limits.min_speech_share)
-        self._silent = silent
-        self._by_id = clips.order[silent[clips.order]]
-        self.kinds = {
-            "all": clips.has_face,
-            "speech": clips.has_face & ~silent,
-            "silent": silent,
-            "synced": clips.has_face & ~silent & self._judge_sync(),
-            "unnamed": clips.has_face & ~(clips.numbers("annotated_faces") == 1),
-        }
-        self.sizes = {rule: self._size(rule, policy) for rule in RULES}
+        super().__init__(clips, limits, policy)
+        self._clips = clips
+        self._sizes = {rule: super(WhatIf, self).sizes(rule) for rule in RULES}
         self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}
         self.num_fails = np.sum(list(self._fails.values()), axis=0, dtype=np.uint8)
         """[N] rules that each clip fails."""
 
-    def threshold(self, rule: Rule) -> float | None:
-        """Return the limit in use; None when the rule is off."""
-        value = float(getattr(self.limits, rule.limit))
-        return None if rule.off_at_zero and value == 0 else value
-
-    def fails(self, rule: Rule, threshold: float | None) -> np.ndarray:
-        """Tell which clips a rule drops at a threshold, [N] bool."""
-        if threshold is None:
-            return np.zeros(len(self._clips), bool)
-        sizes = self.sizes[rule]
-        beyond = sizes < threshold if rule.side == "min" else sizes > threshold
-        return beyond & self.kinds[rule.clips]
+    def sizes(self, rule: Rule) -> np.ndarray:
+        """Return what a rule compares with its limit, [N]; kept, since many thresholds are tried."""
+        return self._sizes[rule]
 
     def failed(self, rule: Rule) -> np.ndarray:
         """Tell which clips a rule drops at the limit in use, [N] bool."""
@@ -75,7 +57,7 @@ class WhatIf:
         """Tell which clips a rule judges: it is on, it is for such clips, and its value was measured, [N] bool."""
         if self.threshold(rule) is None:
             return np.zeros(len(self._clips), bool)
-        return self.kinds[rule.clips] & np.isfinite(self.sizes[rule])
+        return self.kinds[rule.clips] & np.isfinite(self.sizes(rule))
 
     def state(self, rule: Rule) -> str:
         """Say whether a limit is in force: `judged`, or why it is not."""
@@ -83,7 +65,7 @@ class WhatIf:
             return "off"
         if self.judged(rule).any():
             return "judged"
-        is_measured = bool((self._clips.has_face & np.isfinite(self.sizes[rule])).any())
+        is_measured = bool((self._clips.has_face & np.isfinite(self.sizes(rule))).any())
         if not is_measured:
             return "not measured"
         return "measured only" if rule.clips == "synced" else "no such clip"
@@ -108,14 +90,8 @@ class WhatIf:
 
     def count(self, good: np.ndarray) -> Yield:
         """Count clips that no rule drops, as `select` would keep them: silent ones up to their target share."""
-        speaking = good & ~self._silent
-        share = self.limits.silent_share
-        quota = round(int(speaking.sum()) * share / (1 - share))
-        kept = speaking & ~self._failed_encoding
-        quiet = self._by_id[good[self._by_id]][:quota]
-        quiet = quiet[~self._failed_encoding[quiet]]
-        hours = float(self._clips.hours @ kept) + float(self._clips.hours[quiet].sum())
-        return Yield(clips=int(kept.sum()) + len(quiet), hours=hours)
+        kept = good & ~self.silent_over_quota(good) & ~self._failed_encoding
+        return Yield(clips=int(kept.sum()), hours=float(self._clips.hours @ kept))
 
     def as_set(self) -> Yield:
         """Return the yield under the limits in use."""
@@ -124,20 +100,8 @@ class WhatIf:
     @cached_property
     def _failed_encoding(self) -> np.ndarray:
         codes, words = self._clips.codes("reason")
-        failed = np.isin(codes, [place for place, word in enumerate(words) if word in ENCODING_REASONS])
+        failed = np.isin(codes, [index for index, word in enumerate(words) if word in ENCODING_REASONS])
         return failed | self._clips.equals("verdict", "error")
-
-    def _judge_sync(self) -> np.ndarray:
-        if self.limits.sync_rules == "trusted":
-            return self._clips.equals("sync_trust", "high")
-        return np.full(len(self._clips), self.limits.sync_rules == "always")
-
-    def _size(self, rule: Rule, policy: str) -> np.ndarray:
-        column = rule.measured(policy)
-        if column is None:
-            return np.full(len(self._clips), np.nan)
-        values = self._clips.numbers(column)
-        return np.abs(values) if rule.side == "max_either_way" else values
 
 
 def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
@@ -169,7 +133,7 @@ def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
 def _moved(what_if: WhatIf, rule: Rule) -> dict[str, list[float]]:
     """Return thresholds and the hours that each would yield."""
     others = what_if.passes_others(rule)
-    sizes = what_if.sizes[rule][others & what_if.kinds[rule.clips]]
+    sizes = what_if.sizes(rule)[others & what_if.kinds[rule.clips]]
     sizes = sizes[np.isfinite(sizes)].astype(np.float64)
     if len(sizes) == 0:
         return {"thresholds": [], "hours": [], "clips": []}
