@@ -25,7 +25,7 @@ from hs_data.pipeline.run.plan import list_inputs
 from hs_data.pipeline.workers.units import Unit
 
 assert use_own_ray()
-from hs_data.pipeline.run import ray_pool
+from hs_data.pipeline.workers import ray_pool
 from test_ray_pool import listening
 
 if __name__ == "__main__":
