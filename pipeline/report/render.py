@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...manifests.dataset import Dataset
-from ...manifests.reasons import REASONS
+from ..score.registry import REASONS
 from .sync_verdict import BEYOND
 from .terminal import REPEATED, duration, length
 

@@ -33,6 +33,8 @@ class Limit:
     reason: str
     order: int
     """Position among all limits: a clip's first failure is its reason."""
+    meaning: str = ""
+    """Sentence that explains the reason to a person; empty for one of `manifests.reasons`."""
     clips: ClipKind = "all"
     off_at_zero: bool = False
     """Whether a threshold of 0 switches it off."""

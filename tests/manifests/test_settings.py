@@ -262,7 +262,9 @@ def test_every_setting_of_a_build_is_documented_under_its_field():
         documented: dict[str, str | None] = {}
         for base in cls.__mro__:
             documented |= _documented_fields(base) if dataclasses.is_dataclass(base) else {}
-        documented |= {field.name: field.metadata["doc"] for field in dataclasses.fields(cls) if "doc" in field.metadata}
+        documented |= {
+            field.name: field.metadata["doc"] for field in dataclasses.fields(cls) if "doc" in field.metadata
+        }
         for field in dataclasses.fields(cls):
             text = documented[field.name]
             if not text or not text[0].isascii() or not text.rstrip().endswith((".", ")", "]")):

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hs_data.manifests.reasons import REASONS
+from hs_data.manifests import reasons
 from hs_data.manifests.schema import CROP_POLICIES
-from hs_data.pipeline.score.registry import SCORE_SCHEMA
+from hs_data.pipeline.score.registry import METRICS, REASONS, SCORE_SCHEMA
 from hs_data.pipeline.select import RULES, Rule, SelectConfig, select
 
 GOOD: dict[str, Any] = {
@@ -151,6 +151,12 @@ def test_a_clip_with_more_than_one_damaged_frame_in_a_hundred_is_dropped(num_sta
 def test_more_missing_frames_than_decoding_allows_cannot_be_selected():
     with pytest.raises(ValueError, match=r"max_missing_share: 0\.02 is out of range; give 0 to 0\.01"):
         SelectConfig(max_missing_share=0.02)
+
+
+def test_a_metric_adds_no_reason_that_is_there_already():
+    own = [limit.reason for metric in METRICS for limit in metric.limits if limit.meaning]
+    assert len(set(own)) == len(own)
+    assert not set(own) & set(reasons.REASONS)
 
 
 def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():
