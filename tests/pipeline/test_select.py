@@ -47,7 +47,12 @@ GOOD: dict[str, Any] = {
     **{f"leakage_{policy}": 0.05 for policy in CROP_POLICIES},
 }
 SILENT = {"speech_share": 0.1, "mouth_activity": 0.005}
-ALL_ON = SelectConfig(min_mouth_activity=0.3, max_leakage=0.3, min_iqa=0.5)
+ALL_ON = SelectConfig(
+    **(
+        {rule.limit: 0.5 for rule in RULES if not getattr(SelectConfig(), rule.limit)}
+        | {"min_mouth_activity": 0.3, "max_leakage": 0.3}
+    )
+)
 
 
 def _table(*rows: dict[str, Any]) -> pa.Table:
@@ -184,7 +189,9 @@ def test_a_rule_is_off_by_default_where_its_limit_is_zero(column: str, value: fl
 
 
 def test_all_failures_are_stored_in_the_order_of_the_rules():
-    everything = {
+    expected = [rule for rule in RULES if rule.limit != "max_brightness" and rule.clips != "silent"]
+    columns = {rule.column.format(policy="highsync"): rule for rule in expected}
+    everything = {column: _beyond(rule, getattr(ALL_ON, rule.limit), column) for column, rule in columns.items()} | {
         "duration_s": 1.0,
         "missing_share": 0.5,
         "height_ratio": 3.0,
@@ -207,7 +214,6 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "audio_lead_frames": 9.0,
     }
     [row] = _judge(everything)
-    expected = [rule for rule in RULES if rule.limit != "max_brightness" and rule.clips != "silent"]
     assert [failure["reason"] for failure in row["failures"]] == [rule.reason for rule in expected]
     assert [failure["threshold"] for failure in row["failures"]] == [getattr(ALL_ON, rule.limit) for rule in expected]
     assert [failure["value"] for failure in row["failures"]] == pytest.approx(list(everything.values()))

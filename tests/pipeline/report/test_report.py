@@ -359,8 +359,8 @@ def test_a_dataset_where_nothing_was_kept_has_a_report(crowd, tmp_path):
     write_report(open_dataset(path), {})
     facts = json.loads((path / "report" / "report.json").read_text(encoding="utf-8"))
     assert facts["kept_hours"] == 0
-    assert facts["what_if"][3]["setting"] == "select.min_face_px"
-    assert facts["what_if"][3]["hours_gained"] > 0
+    [without] = [row for row in facts["what_if"] if row["setting"] == "select.min_face_px"]
+    assert without["hours_gained"] > 0
 
 
 def test_a_report_of_many_clips_stays_within_its_limits(made_up, tmp_path):
