@@ -71,7 +71,7 @@ def why(
 def select(
     dataset: DatasetArgument,
     set_: SetOption = [],  # noqa: B006
-    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a [select] table.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a `select` table.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the limits that earlier calls set.")] = False,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Save as a named selection, change no other.")
