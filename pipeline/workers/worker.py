@@ -172,9 +172,9 @@ class Worker:
         receipts: Receipts = {}
 
         def write(temporary: Path) -> None:
-            receipts.update(
-                encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
-            )
+            done = encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
+            encoder.read_back(done, temporary, costs)
+            receipts.update(done.receipts)
 
         try:
             file = self._publish(Path("shards"), unit, write)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from encoding import encode_unit
 
 from hs_data.manifests.commits import Commit, CommitLog
 from hs_data.manifests.errors import MediaError
@@ -121,7 +122,7 @@ def test_a_video_without_key_frames_is_one_run(film: tuple[Path, Video]):
 def _encode(
     items: list[EncodeItem], root: Path, shard: Path, config: Config | None = None, **options: Any
 ) -> dict[str, dict[str, Any]]:
-    return Encoder(config or Config()).encode(items, root, shard, Costs(), **options)
+    return encode_unit(Encoder(config or Config()), items, root, shard, **options)
 
 
 @pytest.mark.parametrize(
