@@ -4,6 +4,9 @@ import json
 import logging
 import re
 import sys
+from dataclasses import is_dataclass
+
+from .json_values import json_values
 
 UNPRINTABLE = re.compile(
     # Control characters but the line feed (an escape sequence colours, moves the cursor, writes to the clipboard),
@@ -31,8 +34,12 @@ def _spelled(character: str) -> str:
 
 def printable_json(value: object) -> str:
     """Return a value as indented JSON with such characters as `\\u009b`, which reads back as the same value."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_value)
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _value(value: object) -> object:
+    return json_values(value) if is_dataclass(value) else str(value)
 
 
 class PrintableFormatter(logging.Formatter):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import DatasetError
+from .json_values import json_values
 
 CHUNK_BYTES = 1 << 20
 ABANDONED_S = 24 * 3600
@@ -125,7 +126,8 @@ def write_json(path: Path, value: object) -> None:
 
 def as_json(value: object) -> bytes:
     """Return the bytes that `write_json` writes."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=json_values)
+    return (text + "\n").encode()
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - what JSON holds

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -13,9 +12,10 @@ from ...manifests.dataset import Dataset
 from ..select import SelectConfig
 from . import audits
 from .clip_columns import ClipColumns
+from .duplicates import AlikePairs, mouth_traces
 
 FLOOR = "leakage_static"
-"""What real head motion tells of the mouth, of a crop that stands still (docs/leakage.md)."""
+"""Column of what real head motion tells of the mouth, of a crop that stands still (docs/leakage.md)."""
 LEAKY_EXCESS = 0.8
 """Leakage above its floor from which a single clip is called leaky. Of 42 real clips of 3 to 10 s that a build kept,
 none came above .75 as `highsync` crops them (median .06): what is above is not the uncertainty of a short clip."""
@@ -72,56 +72,56 @@ def check(dataset: Dataset, limits: AuditLimits, benchmarks: Sequence[Path] = ()
     clips, policy = ClipColumns(dataset), dataset.index.config["crop"]["policy"]
     rules = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
     found = audits.audit(
-        clips, audits.mouth_traces(clips), policy=policy, max_leakage=rules.max_leakage, benchmarks=benchmarks
+        clips, mouth_traces(clips), policy=policy, max_leakage=rules.max_leakage, benchmarks=benchmarks
     )
     return [
-        _finding("leakage, mean", _mean_leakage(found["leakage"]), limits.max_leakage, []),
+        _finding("leakage, mean", _mean_leakage(found.leakage), limits.max_leakage, []),
         _leaky(clips, policy, limits.max_leaky_share),
-        *_splits(clips, found["splits"], limits),
-        *_duplicates(found["near_duplicates"], found["duplicate_audio"], limits),
+        *_splits(clips, found.splits, limits),
+        *_duplicates(found.near_duplicates, found.duplicate_audio, limits),
         *(
-            _finding(f"clips of {row['list']}", row["clips"], limits.max_benchmark_clips, row["examples"])
-            for row in found["benchmarks"]
+            _finding(f"clips of {row.list}", row.clips, limits.max_benchmark_clips, row.examples)
+            for row in found.benchmarks
         ),
     ]
 
 
-def _finding(audit: str, found: float | None, limit: float, examples: list[str]) -> Finding:
+def _finding(audit: str, found: float | None, limit: float, examples: Sequence[str]) -> Finding:
     passed = found is None or found <= limit
-    return Finding(audit=audit, found=found, limit=limit, passed=passed, examples=examples[:MAX_EXAMPLES])
+    return Finding(audit=audit, found=found, limit=limit, passed=passed, examples=list(examples[:MAX_EXAMPLES]))
 
 
-def _mean_leakage(leakage: dict[str, Any]) -> float | None:
-    return next(row.get("kept_mean") for row in leakage["policies"] if row["in_use"])
+def _mean_leakage(leakage: audits.LeakageTable) -> float | None:
+    return next(row.kept.mean for row in leakage.policies if row.in_use)
 
 
 def _leaky(clips: ClipColumns, policy: str, limit: float) -> Finding:
     """Compare each kept clip's leakage with its floor; a clip that has no score says nothing."""
     excess = clips.numbers(f"leakage_{policy}") - clips.numbers(FLOOR)
-    places = np.flatnonzero(clips.is_kept & np.isfinite(excess))
-    leaky = places[excess[places] > LEAKY_EXCESS]
-    share = round(len(leaky) / len(places), 6) if len(places) else None
+    measured = np.flatnonzero(clips.is_kept & np.isfinite(excess))
+    leaky = measured[excess[measured] > LEAKY_EXCESS]
+    share = round(len(leaky) / len(measured), 6) if len(measured) else None
     return _finding("leaky clips, share", share, limit, clips.ids(leaky[np.argsort(-excess[leaky], kind="stable")]))
 
 
-def _splits(clips: ClipColumns, overlap: list[dict[str, Any]], limits: AuditLimits) -> Iterator[Finding]:
+def _splits(clips: ClipColumns, overlap: Sequence[audits.SplitOverlap], limits: AuditLimits) -> Iterator[Finding]:
     people, files = overlap
-    yield _finding("identities in two splits", people["shared"], limits.max_shared_identities, people["examples"])
-    yield _finding("files in two splits", files["shared"], limits.max_shared_videos, files["examples"])
+    yield _finding("identities in two splits", people.shared, limits.max_shared_identities, people.examples)
+    yield _finding("files in two splits", files.shared, limits.max_shared_videos, files.examples)
     (films,) = audits.split_overlap(clips, ["youtube_id"])  # some sources cut their films into files of their own
-    yield _finding("YouTube ids in two splits", films["shared"], limits.max_shared_videos, films["examples"])
+    yield _finding("YouTube ids in two splits", films.shared, limits.max_shared_videos, films.examples)
 
 
-def _duplicates(near: dict[str, Any], sound: dict[str, Any], limits: AuditLimits) -> Iterator[Finding]:
-    yield _finding("near-duplicates", near["pairs"], limits.max_near_duplicates, _pairs(near))
-    yield _finding("duplicate audio", sound["pairs"], limits.max_duplicate_audio, _pairs(sound))
-    across = [" ".join(pair["clips"]) for kind in (near, sound) for pair in kind["shown"] if pair["across_splits"]]
-    number = near["across_splits"] + sound["across_splits"]
+def _duplicates(near: AlikePairs, sound: AlikePairs, limits: AuditLimits) -> Iterator[Finding]:
+    yield _finding("near-duplicates", near.pairs, limits.max_near_duplicates, _pairs(near))
+    yield _finding("duplicate audio", sound.pairs, limits.max_duplicate_audio, _pairs(sound))
+    across = [" ".join(pair.clips) for kind in (near, sound) for pair in kind.shown if pair.across_splits]
+    number = near.across_splits + sound.across_splits
     yield _finding("pairs across splits", number, limits.max_pairs_across, across)
 
 
-def _pairs(kind: dict[str, Any]) -> list[str]:
-    return [" ".join(pair["clips"]) for pair in kind["shown"]]
+def _pairs(kind: AlikePairs) -> list[str]:
+    return [" ".join(pair.clips) for pair in kind.shown]
 
 
 def table(findings: Sequence[Finding]) -> Table:

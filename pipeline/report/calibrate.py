@@ -1,8 +1,8 @@
 """Calibrate: a dataset's kept clips through its own sync estimator, written where the next report finds it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -19,16 +19,48 @@ from ..select import judges_sync
 from ..sync import calibration
 from ..sync.estimate import SyncNetwork
 from .clip_columns import ClipColumns
+from .rows import ClipRow
 
 FILE = "calibration.json"
 JUDGED_FROM, MOVED_FROM = "select.min_sync_confidence", "sync.min_confidence"
 COLUMNS = ["clip_id", "video_id", "path", "start_frame", "num_frames", "boxes", "mouth_opening"]
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How well known leads were found, as `calibration.json` holds it."""
+
+    backend: str
+    scores: str
+    """Fingerprint of the scores that it was measured on."""
+    clips: int
+    chosen: str
+    """Hash of the ids of the clips."""
+    too_short: int
+    """Clips that were not tried."""
+    not_measured: int
+    """Trials without enough speech."""
+    foreign_pairs: int
+    leads: Sequence[int]
+    """Frames."""
+    within_frames: float
+    in_use: Mapping[str, float]
+    """Setting to the confidence that it asks for."""
+    thresholds: Sequence[calibration.ThresholdRow]
+    by_lead: Sequence[calibration.LeadRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCalibration(Calibration):
+    """A calibration as the report shows it."""
+
+    is_stale: bool
+    """Whether the scores are others by now."""
 
 
 def calibrate(
     dataset: Dataset, *, limit: int, assignments: Sequence[str] = (), input_dir: Path | None = None
-) -> dict[str, Any]:
+) -> Calibration:
     """Put known leads into kept clips, measure how they are found, and write `calibration.json`.
 
     The clips are the first ones by id of those with speech: ids are hashes, so they are a sample that stays.
@@ -52,22 +84,22 @@ def calibrate(
     if not found.trials:
         raise DatasetError(f"{dataset.path}: no kept clip with speech is long enough to be tried; build more of them")
     limits = _in_force(config)
-    facts = {
-        "backend": config.sync.backend,
-        "scores": dataset.index.fingerprints.score,
-        "clips": found.num_clips,
-        "chosen": digest("calibration", [subject.clip_id for subject in subjects])[:20],
-        "too_short": len(subjects) - found.num_clips,
-        "not_measured": found.num_unmeasured,
-        "foreign_pairs": len(found.foreign),
-        "leads": list(calibration.LEADS),
-        "within_frames": calibration.WITHIN_FRAMES,
-        "in_use": limits,
-        "thresholds": calibration.table(found, list(limits.values())),
-        "by_lead": list(calibration.by_lead(found)),
-    }
-    write_json(dataset.path / FILE, facts)
-    return facts
+    measured = Calibration(
+        backend=config.sync.backend,
+        scores=dataset.index.fingerprints.score,
+        clips=found.num_clips,
+        chosen=digest("calibration", [subject.clip_id for subject in subjects])[:20],
+        too_short=len(subjects) - found.num_clips,
+        not_measured=found.num_unmeasured,
+        foreign_pairs=len(found.foreign),
+        leads=calibration.LEADS,
+        within_frames=calibration.WITHIN_FRAMES,
+        in_use=limits,
+        thresholds=calibration.table(found, list(limits.values())),
+        by_lead=list(calibration.by_lead(found)),
+    )
+    write_json(dataset.path / FILE, measured)
+    return measured
 
 
 def _in_force(config: Config) -> dict[str, float]:
@@ -79,20 +111,27 @@ def _in_force(config: Config) -> dict[str, float]:
     return limits
 
 
-def saved(dataset: Dataset, *, judged: bool) -> dict[str, Any] | None:
-    """Return what `calibrate` wrote, with `is_stale` where the scores are others by now; None where it did not.
+def saved(dataset: Dataset, *, judged: bool) -> SavedCalibration | None:
+    """Return what `calibrate` wrote; None where it did not.
 
     Args:
         dataset: an opened dataset.
         judged: whether its selection judges sync; else the confidence that it would ask for is not in use.
+
+    Raises:
+        DatasetError: the file is not what this version writes.
     """
     path = dataset.path / FILE
     if not path.is_file():
         return None
-    facts = read_json(path)
+    try:
+        found = Calibration(**read_json(path))
+    except TypeError as error:
+        raise DatasetError(f"{path}: damaged ({error}); run `hs-data calibrate` again, or remove it") from error
     deciding = {JUDGED_FROM: judged, MOVED_FROM: dataset.index.config["sync"]["correct"]}
-    used = {name: value for name, value in facts["in_use"].items() if deciding[name]}
-    return facts | {"in_use": used, "is_stale": facts["scores"] != dataset.index.fingerprints.score}
+    used = {name: value for name, value in found.in_use.items() if deciding[name]}
+    is_stale = found.scores != dataset.index.fingerprints.score
+    return SavedCalibration(**vars(replace(found, in_use=used)), is_stale=is_stale)
 
 
 def _config(dataset: Dataset, assignments: Sequence[str]) -> Config:
@@ -110,15 +149,15 @@ def _subjects(
     clips = ClipColumns(dataset)
     stored = {clip.clip_id: clip for clip in dataset.kept}
     speaking = clips.is_kept & clips.equals("clip_class", "speech") & clips.has_id(set(stored))
-    places = clips.order[speaking[clips.order]][:limit]
+    indices = clips.order[speaking[clips.order]][:limit]
     folder = source_folder(dataset, input_dir) if network is not None else None
-    for place in counted(list(places), "clips read"):
-        row = clips.rows(np.array([place]), COLUMNS).to_pylist()[0]
+    for index in counted(list(indices), "clips read"):
+        row = clips.rows(np.array([index]), COLUMNS).to_pylist()[0]
         yield _subject(dataset, stored[row["clip_id"]], row, config, network, folder)
 
 
 def _subject(
-    dataset: Dataset, clip: Clip, row: Row, config: Config, network: SyncNetwork | None, folder: Path | None
+    dataset: Dataset, clip: Clip, row: ClipRow, config: Config, network: SyncNetwork | None, folder: Path | None
 ) -> calibration.Subject:
     if network is None or folder is None:
         seen = np.asarray(row["mouth_opening"], np.float32)
@@ -129,13 +168,13 @@ def _subject(
     return calibration.Subject(clip_id=row["clip_id"], video_id=row["video_id"], seen=seen, pcm=pcm)
 
 
-def tables(facts: dict[str, Any]) -> Iterator[Table]:
+def tables(found: Calibration) -> Iterator[Table]:
     """Yield a calibration as a terminal shows it."""
     first = Table(box=None, pad_edge=False)
     for name in ("confidence", "trials", "reach it", "recall", "followed", "median error", "95 %", "foreign sound"):
         first.add_column(name, justify="right")
-    used = {value: name for name, value in facts["in_use"].items()}
-    for row in facts["thresholds"]:
+    used = {value: name for name, value in found.in_use.items()}
+    for row in found.thresholds:
         words = [_share(row["share"]), _share(row["recall"]), _share(row["followed"])]
         words += [_frames(row["median_error"]), _frames(row["p95_error"]), _share(row["foreign"])]
         mark = "[bold]" if row["threshold"] in used else ""
@@ -144,7 +183,7 @@ def tables(facts: dict[str, Any]) -> Iterator[Table]:
     second = Table(box=None, pad_edge=False)
     for name in ("lead", "recall", "bias"):
         second.add_column(name, justify="right")
-    for row in facts["by_lead"]:
+    for row in found.by_lead:
         second.add_row(f"{row['lead']:+d}", _share(row["recall"]), f"{row['bias']:+.2f}")
     yield second
 

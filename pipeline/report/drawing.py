@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from ..media.mp4 import add_sound, encode_video
 from ..media.source_clip import SourceClip, open_source, source_folder
 from .clip_columns import ClipColumns
 from .previews import SAMPLE_RATE_HZ
+from .rows import ClipRow
 from .story import find
 
 MAX_HEIGHT_PX = 720
@@ -31,10 +31,9 @@ COLUMNS = (
     *("clip_id", "path", "video_id", "start_frame", "num_frames", "boxes", "landmarks", "crop_policy", "clip_class"),
     *("verdict", "reason", "value", "threshold", "audio_lead_frames", "sync_confidence", "sync_trust", "split"),
 )
-Row = dict[str, Any]
 
 
-def draw(dataset: Dataset, name: str, output: Path, input_dir: Path | None = None) -> Row:
+def draw(dataset: Dataset, name: str, output: Path, input_dir: Path | None = None) -> ClipRow:
     """Write a film of one clip, kept or dropped, and return its row of the clip table.
 
     Args:
@@ -60,7 +59,7 @@ def draw(dataset: Dataset, name: str, output: Path, input_dir: Path | None = Non
     return row
 
 
-def one_clip(dataset: Dataset, name: str) -> Row:
+def one_clip(dataset: Dataset, name: str) -> ClipRow:
     """Return the row of the one clip that goes by a name, with its boxes.
 
     Raises:
@@ -71,25 +70,25 @@ def one_clip(dataset: Dataset, name: str) -> Row:
         known = ", ".join(f"{row['clip_id']} ({row['start_s']:.1f} s)" for row in found[:8]) or "none"
         raise DatasetError(f"{name}: {len(found)} clips go by it: {known}; name one by its id")
     clips = ClipColumns(dataset)
-    place = np.flatnonzero(clips.has_id({found[0]["clip_id"]}))
-    return clips.rows(place, list(COLUMNS)).to_pylist()[0]
+    index = np.flatnonzero(clips.has_id({found[0]["clip_id"]}))
+    return clips.rows(index, list(COLUMNS)).to_pylist()[0]
 
 
-def _pictures(clip: SourceClip, row: Row, config: Config) -> Iterator[tuple[Fraction, np.ndarray]]:
+def _pictures(clip: SourceClip, row: ClipRow, config: Config) -> Iterator[tuple[Fraction, np.ndarray]]:
     faces, crops = _boxes(row, config)
     lines = list(words(row))
-    for place, frame in enumerate(clip.frames()):
+    for index, frame in enumerate(clip.frames()):
         shown, scale = _fit(frame.rgb)
         if faces is not None and crops is not None:
-            _rectangle(shown, faces[place] * scale, FACE)
-            _rectangle(shown, crops[place] * scale, CROP)
+            _rectangle(shown, faces[index] * scale, FACE)
+            _rectangle(shown, crops[index] * scale, CROP)
         stale = " damaged" if frame.is_stale else ""
-        at = f"frame {place} of {clip.num_frames}, {frame.index / FRAME_RATE:.2f} s of the file{stale}"
+        at = f"frame {index} of {clip.num_frames}, {frame.index / FRAME_RATE:.2f} s of the file{stale}"
         _write(shown, [*lines, at])
-        yield Fraction(place, FRAME_RATE), shown
+        yield Fraction(index, FRAME_RATE), shown
 
 
-def _boxes(row: Row, config: Config) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _boxes(row: ClipRow, config: Config) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return face and crop boxes, each [T, 4] in source px; None for a stretch without a face."""
     if row["boxes"] is None:
         return None, None
@@ -98,7 +97,7 @@ def _boxes(row: Row, config: Config) -> tuple[np.ndarray | None, np.ndarray | No
     return faces, crop_boxes(faces, points, config.crop)
 
 
-def words(row: Row) -> Iterator[str]:
+def words(row: ClipRow) -> Iterator[str]:
     """Yield the lines that stand on every picture: the clip, its verdict with value and limit, its audio lead."""
     yield f"clip {row['clip_id']}"
     if row["verdict"] == "kept":
@@ -133,6 +132,6 @@ def _rectangle(rgb: np.ndarray, box: np.ndarray, colour: tuple[int, int, int]) -
 def _write(rgb: np.ndarray, lines: list[str]) -> None:
     size = rgb.shape[0] / 900
     for number, line in enumerate(lines, 1):
-        place = (8, round(number * size * 34))
+        corner = (8, round(number * size * 34))
         for colour, width in ((SHADOW, 3), (TEXT, 1)):
-            cv2.putText(rgb, line, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
+            cv2.putText(rgb, line, corner, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)

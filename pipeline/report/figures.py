@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +30,90 @@ class Measure:
     title: str
     unit: str = ""
     group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipHistogram(Measure):
+    """Hours of clips by a measure, kept and dropped apart."""
+
+    edges: Sequence[float]
+    """One more than there are bins."""
+    kept: Sequence[float]
+    dropped: Sequence[float]
+    limits: Sequence[float]
+    """Those in force."""
+    percentiles: Sequence[float]
+    """5, 50 and 95 of the kept clips; none where none has a value."""
+    measured: int
+    """Clips with a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileHistogram(Measure):
+    """Numbers of files by a measure."""
+
+    edges: Sequence[float]
+    files: Sequence[int]
+    percentiles: Sequence[float]
+    """5, 50 and 95."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerHours:
+    """Kept clips of one person, source, split or language."""
+
+    name: str
+    hours: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoursByOwner:
+    """How unevenly kept hours lie among owners of a kind."""
+
+    name: str
+    """Column that names the owners."""
+    number: int
+    unnamed_hours: float
+    """Hours whose owner is not stated."""
+    median_hours: float
+    top_tenth_share: float
+    """Share of the hours that the largest tenth of the owners holds."""
+    top: Sequence[OwnerHours]
+    """The most hours first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseGrid:
+    """Kept hours over the turn of the head."""
+
+    yaw_deg: Sequence[int]
+    """Edges of the rows."""
+    pitch_deg: Sequence[int]
+    """Edges of the columns."""
+    hours: Sequence[Sequence[float]]
+    thin: Sequence[Sequence[bool]]
+    """Whether a cell holds less than `THIN_SHARE` of the hours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelStatistics:
+    """Numbers of one latent channel."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentStatistics:
+    """Numbers of latents over a few frames."""
+
+    clips: int
+    frames: int
+    codec: str
+    channels: Sequence[ChannelStatistics]
 
 
 CLIP_MEASURES = (
@@ -66,7 +149,7 @@ FILE_MEASURES = (
 
 def clip_figures(
     clips: ClipColumns, lines: Mapping[str, Sequence[float]], mouth_range: np.ndarray
-) -> list[dict[str, Any]]:
+) -> list[ClipHistogram]:
     """Return the histograms of clips with a face, in hours, kept and dropped apart; unmeasured columns are left out.
 
     Args:
@@ -88,7 +171,7 @@ def not_measured(clips: ClipColumns) -> list[str]:
     return [measure.title for measure in CLIP_MEASURES if not np.isfinite(clips.numbers(measure.column)).any()]
 
 
-def _histogram(measure: Measure, values: np.ndarray, clips: ClipColumns, limits: list[float]) -> dict[str, Any] | None:
+def _histogram(measure: Measure, values: np.ndarray, clips: ClipColumns, limits: list[float]) -> ClipHistogram | None:
     measured = np.isfinite(values) & clips.has_face
     if not measured.any():
         return None
@@ -99,30 +182,34 @@ def _histogram(measure: Measure, values: np.ndarray, clips: ClipColumns, limits:
         name: np.histogram(np.clip(values[mask], edges[0], edges[-1]), edges, weights=clips.hours[mask])[0]
         for name, mask in (("kept", kept), ("dropped", dropped))
     }
-    return {
-        **_head(measure, edges),
-        "kept": _rounded(hours["kept"]),
-        "dropped": _rounded(hours["dropped"]),
-        "limits": limits,
-        "percentiles": _percentiles(values[kept]),
-        "measured": int(measured.sum()),
-    }
+    return ClipHistogram(
+        **vars(measure),
+        edges=_shown_edges(edges),
+        kept=_rounded(hours["kept"]),
+        dropped=_rounded(hours["dropped"]),
+        limits=limits,
+        percentiles=_percentiles(values[kept]),
+        measured=int(measured.sum()),
+    )
 
 
-def file_figures(videos: pa.Table) -> list[dict[str, Any]]:
+def file_figures(videos: pa.Table) -> list[FileHistogram]:
     """Return the histograms of the input files, in files."""
     found = []
     for measure in FILE_MEASURES:
         values = videos[measure.column].cast(pa.float64()).drop_null().to_numpy()
         if len(values):
             edges = _edges(values)
-            number = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-            found.append({**_head(measure, edges), "files": number.tolist(), "percentiles": _percentiles(values)})
+            numbers = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
+            percentiles = _percentiles(values)
+            found.append(
+                FileHistogram(**vars(measure), edges=_shown_edges(edges), files=numbers, percentiles=percentiles)
+            )
     return found
 
 
-def _head(measure: Measure, edges: np.ndarray) -> dict[str, Any]:
-    return {**vars(measure), "edges": [float(f"{edge:.5g}") for edge in edges]}
+def _shown_edges(edges: np.ndarray) -> list[float]:
+    return [float(f"{edge:.5g}") for edge in edges]
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
@@ -146,7 +233,7 @@ def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 5) for value in values]
 
 
-def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
+def owners(clips: ClipColumns, name: str) -> HoursByOwner:
     """Return kept hours and clips by identity, source, split or language: the most first, and how unevenly they lie."""
     codes, words = clips.codes(name)
     kept = clips.is_kept
@@ -156,21 +243,21 @@ def owners(clips: ClipColumns, name: str) -> dict[str, Any]:
     order = np.argsort(-hours, kind="stable")[:TOP_OWNERS]
     present = np.sort(hours[hours > 0])[::-1]
     total = float(present.sum())
-    return {
-        "name": name,
-        "number": len(present),
-        "unnamed_hours": round(float(clips.hours[kept & (codes < 0)].sum()), 5),
-        "median_hours": round(float(np.median(present)), 5) if len(present) else 0.0,
-        "top_tenth_share": round(float(present[: max(1, len(present) // 10)].sum()) / total, 4) if total else 0.0,
-        "top": [
-            {"name": words[place], "hours": round(float(hours[place]), 5), "clips": int(numbers[place])}
-            for place in order
-            if hours[place] > 0
+    return HoursByOwner(
+        name=name,
+        number=len(present),
+        unnamed_hours=round(float(clips.hours[kept & (codes < 0)].sum()), 5),
+        median_hours=round(float(np.median(present)), 5) if len(present) else 0.0,
+        top_tenth_share=round(float(present[: max(1, len(present) // 10)].sum()) / total, 4) if total else 0.0,
+        top=[
+            OwnerHours(name=words[code], hours=round(float(hours[code]), 5), clips=int(numbers[code]))
+            for code in order
+            if hours[code] > 0
         ],
-    }
+    )
 
 
-def pose_grid(clips: ClipColumns) -> dict[str, Any] | None:
+def pose_grid(clips: ClipColumns) -> PoseGrid | None:
     """Return kept hours over yaw and pitch (95th percentiles of their size); None without landmarks."""
     yaw, pitch = clips.numbers("yaw_p95_deg"), clips.numbers("pitch_p95_deg")
     good = clips.is_kept & np.isfinite(yaw) & np.isfinite(pitch)
@@ -178,15 +265,15 @@ def pose_grid(clips: ClipColumns) -> dict[str, Any] | None:
         return None
     clipped = [np.clip(angle[good], 0, edges[-1]) for angle, edges in ((yaw, YAW_EDGES_DEG), (pitch, PITCH_EDGES_DEG))]
     cells = np.histogram2d(*clipped, bins=(YAW_EDGES_DEG, PITCH_EDGES_DEG), weights=clips.hours[good])[0]
-    return {
-        "yaw_deg": list(YAW_EDGES_DEG),
-        "pitch_deg": list(PITCH_EDGES_DEG),
-        "hours": [_rounded(row) for row in cells],
-        "thin": (cells < THIN_SHARE * cells.sum()).tolist(),
-    }
+    return PoseGrid(
+        yaw_deg=YAW_EDGES_DEG,
+        pitch_deg=PITCH_EDGES_DEG,
+        hours=[_rounded(row) for row in cells],
+        thin=(cells < THIN_SHARE * cells.sum()).tolist(),
+    )
 
 
-def latent_statistics(dataset: Dataset) -> dict[str, Any] | None:
+def latent_statistics(dataset: Dataset) -> LatentStatistics | None:
     """Return mean, deviation and range of each latent channel over a few frames of clips spread over the dataset."""
     clips = dataset.kept[:: max(1, len(dataset.kept) // LATENT_CLIPS)][:LATENT_CLIPS]
     frames = []
@@ -197,12 +284,16 @@ def latent_statistics(dataset: Dataset) -> dict[str, Any] | None:
         return None
     latents = np.concatenate(frames)  # [T, 4, 64, 64]
     channels = latents.transpose(1, 0, 2, 3).reshape(latents.shape[1], -1)
-    return {
-        "clips": len(clips),
-        "frames": len(latents),
-        "codec": dataset.shard(clips[0].shard).contract["latent"]["id"],
-        "channels": [
-            {name: round(float(getattr(np, name)(channel)), 4) for name in ("mean", "std", "min", "max")}
-            for channel in channels
-        ],
-    }
+    return LatentStatistics(
+        clips=len(clips),
+        frames=len(latents),
+        codec=dataset.shard(clips[0].shard).contract["latent"]["id"],
+        channels=[_channel_statistics(channel) for channel in channels],
+    )
+
+
+def _channel_statistics(channel: np.ndarray) -> ChannelStatistics:
+    mean, std, low, high = (
+        round(float(number), 4) for number in (np.mean(channel), np.std(channel), np.min(channel), np.max(channel))
+    )
+    return ChannelStatistics(mean=mean, std=std, min=low, max=high)

@@ -1,24 +1,22 @@
 """The report: `report/index.html`, one file that opens anywhere, `report/report.json`, and the dataset's card."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...manifests import settings, sums
-from ...manifests.dataset import Dataset
-from ...manifests.sources import find_source
+from ...manifests.dataset import Clip, Dataset
 from ...manifests.storage import as_json
 from ..select import SelectConfig
-from . import audits, calibrate, figures, previews, provenance, render
-from .best_change import best_change, large_losses
+from . import previews, render
 from .clip_columns import ClipColumns
 from .clip_rows import clip_payload
-from .funnel import Stage, as_table, funnel
+from .facts import gather
+from .funnel import Stage, funnel
 from .samples import Sample, choose, margins
-from .sync_verdict import SyncVerdict, sync_verdict
-from .what_if import WhatIf, rule_table, sync_table
+from .sync_verdict import sync_verdict
+from .what_if import WhatIf
 
 logger = logging.getLogger(__name__)
 MAX_FILES = 2000
@@ -35,7 +33,7 @@ class Report:
     sync: str
     """Whether sync was judged, measured only or not measured, in a sentence."""
     warnings: list[str]
-    """What a user should look at."""
+    """All that a user should look at."""
 
 
 def write_report(
@@ -62,78 +60,36 @@ def make_report(
     """
     clips = ClipColumns(dataset)
     limits = settings.build(SelectConfig, dataset.index.config["select"], path="select.")
-    policy = dataset.index.config["crop"]["policy"]
-    what_if = WhatIf(clips, limits, policy)
+    what_if = WhatIf(clips, limits, dataset.index.config["crop"]["policy"])
     near = margins(clips, what_if)
     stages, sync = funnel(dataset, clips), sync_verdict(clips, what_if, limits)
     sample = choose(clips, near, sync.beyond)
-    facts = _facts(dataset, clips, what_if, stages, sync, costs, benchmarks)
+    facts = gather(
+        dataset,
+        clips,
+        what_if,
+        stages=stages,
+        sync=sync,
+        costs=costs,
+        benchmarks=benchmarks,
+        sample=sample,
+    )
     late = previews.make_previews(dataset, _to_film(dataset, clips, sample, num_previews))
-    if late:
-        facts["warnings"].append(f"{late} films were not made in {previews.BUDGET_S:.0f} s; report again to go on")
     payload = clip_payload(dataset, clips, sample, near, what_if)
-    facts["table"] = {"rows": len(sample.rows), "of": len(clips), "borderline": sample.num_borderline}
-    facts["table"] |= {"films": len(payload["films"])}
+    facts = replace(facts, table=replace(facts.table, films=len(payload.films)))
+    if late:
+        told = f"{late} films were not made in {previews.BUDGET_S:.0f} s; report again to go on"
+        facts = replace(facts, warnings=[*facts.warnings, told])
     files = dataset.videos(FILE_COLUMNS).slice(0, MAX_FILES).to_pylist()
     name = dataset.path.resolve().name + (f", selection {dataset.selection.name}" if dataset.selection else "")
     contents = {sums.FACTS: as_json(facts), sums.PAGE: render.page(name, facts, payload, files).encode()}
     if dataset.selection is None and _is_ours(dataset.path / sums.CARD):
         contents[sums.CARD] = render.card(dataset, facts).encode()
     sums.write_summed(dataset.own_folder, contents)
-    return Report(page=dataset.own_folder / sums.PAGE, stages=stages, sync=sync.words, warnings=facts["warnings"])
+    return Report(page=dataset.own_folder / sums.PAGE, stages=stages, sync=sync.words, warnings=list(facts.warnings))
 
 
-def _facts(
-    dataset: Dataset,
-    clips: ClipColumns,
-    what_if: WhatIf,
-    stages: list[Stage],
-    sync: SyncVerdict,
-    costs: dict[str, float],
-    benchmarks: Sequence[Path],
-) -> dict[str, Any]:
-    index, policy = dataset.index, dataset.index.config["crop"]["policy"]
-    traces = audits.mouth_traces(clips)
-    rules = rule_table(what_if)
-    change = best_change(clips, what_if, rules)
-    limit = what_if.limits.max_leakage
-    return {
-        "source": index.source,
-        "preset": index.preset,
-        "counts": asdict(index.counts),
-        "kept_hours": round(stages[-1].hours_out, 6),
-        "hours_in": round(stages[0].hours_in, 6),
-        "warnings": [*large_losses(stages, change and change.words(what_if)), *notes(dataset)],
-        "funnel": as_table(stages),
-        "what_if": rules,
-        "sync_verdict": sync.as_json(),
-        "sync": sync_table(clips, what_if),
-        "calibration": calibrate.saved(dataset, judged=sync.state in ("judged", "partly judged")),
-        "figures": figures.clip_figures(clips, what_if.lines(), traces.span),
-        "file_figures": figures.file_figures(dataset.videos([m.column for m in figures.FILE_MEASURES])),
-        "not_measured": figures.not_measured(clips),
-        "owners": [figures.owners(clips, name) for name in ("identity", "source", "language")],
-        "pose": figures.pose_grid(clips),
-        "latents": figures.latent_statistics(dataset),
-        "audits": audits.audit(clips, traces, policy=policy, max_leakage=limit, benchmarks=benchmarks),
-        "provenance": provenance.provenance(dataset, costs),
-    }
-
-
-def notes(dataset: Dataset) -> Iterator[str]:
-    """Say what else a user should look at: clips that wait to be encoded, sound that was repaired."""
-    waiting = dataset.index.counts.kept - dataset.index.counts.encoded
-    if waiting:
-        how = "keep them in the dataset's own selection, then" if dataset.selection else "run the"
-        yield f"{waiting} kept clips are not encoded yet; {how} build again"
-    source = find_source(dataset.index.source)
-    if source and source.late_sound:
-        starts_s = dataset.videos(["audio_start_s"])["audio_start_s"].to_pylist()
-        if late := sum(source.late_note(start_s) is not None for start_s in starts_s):
-            yield f"{late} files: {source.late_sound}"
-
-
-def _to_film(dataset: Dataset, clips: ClipColumns, sample: Sample, most: int) -> list[Any]:
+def _to_film(dataset: Dataset, clips: ClipColumns, sample: Sample, most: int) -> list[Clip]:
     """Return kept clips to make films of: those of the contact sheet first, then others of the table."""
     if most == 0:
         return []

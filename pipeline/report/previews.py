@@ -62,6 +62,6 @@ def _film(dataset: Dataset, clip: Clip, codec: Codec, path: Path) -> None:
 def _pictures(dataset: Dataset, clip: Clip, codec: Codec, num_frames: int) -> Iterator[tuple[Fraction, np.ndarray]]:
     for start in range(0, num_frames, BATCH):
         latents = dataset.read(clip, "latent", start, min(start + BATCH, num_frames))
-        for place, rgb in enumerate(codec.decode(latents)):  # [512, 512, 3] uint8
+        for index, rgb in enumerate(codec.decode(latents)):  # [512, 512, 3] uint8
             small = Image.fromarray(rgb).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
-            yield Fraction(start + place, FRAME_RATE), np.asarray(small)
+            yield Fraction(start + index, FRAME_RATE), np.asarray(small)

@@ -5,12 +5,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...manifests.dataset import Dataset
+from ...manifests.json_values import json_values
 from ..score.registry import REASONS
+from .clip_rows import ClipPayload
+from .facts import ReportFacts
+from .rows import FileRow
 from .sync_verdict import BEYOND
 from .terminal import REPEATED, duration, length
 
@@ -27,13 +30,13 @@ SHEETS = {
 """Contact sheets that are of no reason."""
 
 
-def page(name: str, facts: dict[str, Any], payload: dict[str, Any], files: list[dict[str, Any]]) -> str:
+def page(name: str, facts: ReportFacts, payload: ClipPayload, files: list[FileRow]) -> str:
     """Return the page.
 
     Args:
         name: what the dataset is called.
-        facts: what stands in report.json.
-        payload: the clips, as `clip_payload` returns them.
+        facts: all that it says of the whole.
+        payload: the clips that it shows one by one.
         files: rows of `videos.parquet`.
     """
     return whole_page(
@@ -65,7 +68,7 @@ def whole_page(template: str, *, scripts: Sequence[str], styles: Sequence[str], 
     )
 
 
-def card(dataset: Dataset, facts: dict[str, Any]) -> str:
+def card(dataset: Dataset, facts: ReportFacts) -> str:
     """Return the dataset card in the form of the Hugging Face hub: YAML, then Markdown."""
     return (
         _environment(autoescape=False)
@@ -76,14 +79,14 @@ def card(dataset: Dataset, facts: dict[str, Any]) -> str:
             index=dataset.index,
             mark=CARD_MARK,
             repeated=REPEATED,
-            size=_size_category(facts["counts"]["encoded_frames"]),
+            size=_size_category(facts.counts.encoded_frames),
         )
     )
 
 
 def embed(value: object) -> str:
     """Return JSON that may stand inside a `script` element: nothing in it can end the element or begin another one."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_values)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

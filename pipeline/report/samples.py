@@ -1,12 +1,12 @@
 """Which clips the page shows one by one: contact sheets for each reason, and the rows of its table."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..select import RULES, measured
 from .clip_columns import ClipColumns
+from .rows import ClipRow
 from .sync_verdict import BEYOND
 from .what_if import WhatIf
 
@@ -26,17 +26,17 @@ class Margins:
     distance: np.ndarray
     """[N] float64: of a dropped clip from the limit it broke first, of a kept clip from the nearest one; else inf."""
     rule: np.ndarray
-    """[N] int16 place in `RULES` of the limit nearest to a kept clip; -1: none."""
+    """[N] int16 index in `RULES` of the limit nearest to a kept clip; -1: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Places of the clips that the page shows."""
+    """Indices of the clips that the page shows."""
 
     sheets: dict[str, list[int]]
-    """Reason, or `kept`, to places: half of them nearest to the limit, half a sample by id."""
+    """Reason, or `kept`, to indices: half of them nearest to the limit, half a sample by id."""
     rows: np.ndarray
-    """[M] places of the table's rows, those of the sheets included, in the order of the dataset."""
+    """[M] indices of the table's rows, those of the sheets included, in the order of the dataset."""
     num_borderline: int
     """Rows that are there for being near a limit."""
 
@@ -47,13 +47,13 @@ def margins(clips: ClipColumns, what_if: WhatIf) -> Margins:
     distance = _relative(np.abs(value), threshold)
     distance[~np.isfinite(distance) | clips.is_kept] = np.inf
     rule = np.full(len(clips), -1, np.int16)
-    for place, each in enumerate(RULES):
+    for index, each in enumerate(RULES):
         limit = what_if.threshold(each)
         if not limit or each.column in COUNTS:
             continue  # off, or a limit of 0, from which no share can be taken; or a count, which is never near
         away = _relative(what_if.sizes(each), limit)
         nearer = clips.is_kept & what_if.kinds[each.clips] & (away < distance)  # NaN compares false
-        distance[nearer], rule[nearer] = away[nearer], place
+        distance[nearer], rule[nearer] = away[nearer], index
     return Margins(distance=distance, rule=rule)
 
 
@@ -67,15 +67,15 @@ def choose(clips: ClipColumns, near: Margins, beyond: np.ndarray | None = None, 
     Args:
         clips: all candidates.
         near: how near they are to the limits.
-        beyond: places of kept clips whose lead lies beyond the limit of a judged build, the furthest first.
+        beyond: indices of kept clips whose lead lies beyond the limit of a judged build, the furthest first.
         most: rows.
     """
     codes, words = clips.codes("reason")
-    groups = {word: codes == place for place, word in enumerate(words)} | {"kept": clips.is_kept}
+    groups = {word: codes == index for index, word in enumerate(words)} | {"kept": clips.is_kept}
     sheets = {name: _sheet(clips, near, mask) for name, mask in sorted(groups.items()) if mask.any()}
     if beyond is not None and len(beyond):
         sheets = {BEYOND: beyond[:EXAMPLES].tolist(), **sheets}
-    shown = np.unique([place for places in sheets.values() for place in places]).astype(np.int64)
+    shown = np.unique([index for indices in sheets.values() for index in indices]).astype(np.int64)
     if len(clips) <= most:
         return Sample(sheets=sheets, rows=np.arange(len(clips)), num_borderline=0)
     finite = np.flatnonzero(np.isfinite(near.distance))
@@ -87,22 +87,22 @@ def choose(clips: ClipColumns, near: Margins, beyond: np.ndarray | None = None, 
 
 
 def _sheet(clips: ClipColumns, near: Margins, mask: np.ndarray) -> list[int]:
-    places = np.flatnonzero(mask & clips.has_face)
-    if len(places) == 0:
+    indices = np.flatnonzero(mask & clips.has_face)
+    if len(indices) == 0:
         return []
-    by_distance = places[np.argsort(near.distance[places], kind="stable")][: EXAMPLES // 2]
+    by_distance = indices[np.argsort(near.distance[indices], kind="stable")][: EXAMPLES // 2]
     mine = clips.order[mask[clips.order] & clips.has_face[clips.order]]
     chosen = dict.fromkeys([*by_distance.tolist(), *mine[:EXAMPLES].tolist()])
     return list(chosen)[:EXAMPLES]
 
 
-def lead_caption(row: dict[str, Any]) -> str:
+def lead_caption(row: ClipRow) -> str:
     """Say how far the sound of an example is off, where that was not judged."""
     lead = row["audio_lead_frames"]
     return f"{abs(lead):.1f} frames {'early' if lead > 0 else 'late'}"
 
 
-def caption(row: dict[str, Any], near_rule: int, what_if: WhatIf) -> str:
+def caption(row: ClipRow, near_rule: int, what_if: WhatIf) -> str:
     """Say what was measured of an example, and against which limit."""
     if row["verdict"] != "kept":
         if row["value"] is None:

@@ -1,7 +1,6 @@
 """The whole story of one clip or one file: what was found, what was measured, what was decided and why."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -11,11 +10,12 @@ from ...manifests.errors import DatasetError
 from ...manifests.near import nearest
 from ..score.registry import CLIP_SCHEMA, LIGHT, REASONS
 from ..select import SelectConfig, judges_sync
+from .rows import ClipRow, FileRow
 
 MIN_ID_CHARACTERS = 6
 
 
-def find(dataset: Dataset, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def find(dataset: Dataset, name: str) -> tuple[list[FileRow], list[ClipRow]]:
     """Return the file rows and clip rows that a name means: a clip id or its beginning, or a path or its end.
 
     Raises:
@@ -58,7 +58,7 @@ def tell(dataset: Dataset, name: str) -> Iterator[str]:
         yield from tell_clip(clip, limits)
 
 
-def tell_file(row: dict[str, Any]) -> Iterator[str]:
+def tell_file(row: FileRow) -> Iterator[str]:
     """Yield what is known of an input file."""
     yield f"file {row['path']}"
     yield f"  source {row['source']}, {row['size_bytes']:,} bytes, content {str(row['video_id'])[:16]}"
@@ -80,7 +80,7 @@ def tell_file(row: dict[str, Any]) -> Iterator[str]:
         yield f"  not used: {row['outcome']}: {REASONS[row['outcome']]}{detail}"
 
 
-def tell_clip(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
+def tell_clip(row: ClipRow, limits: SelectConfig) -> Iterator[str]:
     """Yield what is known of a candidate clip, judged by these limits."""
     end_s = row["start_s"] + row["duration_s"]
     yield f"clip {row['clip_id']}  {row['start_s']:.2f}-{end_s:.2f} s of {row['path']}, {row['num_frames']} frames"
@@ -90,7 +90,7 @@ def tell_clip(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
     yield from _tell_verdict(row)
 
 
-def _tell_measures(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
+def _tell_measures(row: ClipRow, limits: SelectConfig) -> Iterator[str]:
     heights = "/".join(f"{row[f'face_height_{p}_px']:.0f}" for p in ("p5", "p50", "p95"))
     yield f"  face   track {row['track']}, height p5/p50/p95 {heights} px, tallest/shortest {row['height_ratio']:.2f}"
     yield f"         {row['num_faces']} in the shot, detected in {100 * row['detected_share']:.0f} % of the frames"
@@ -117,7 +117,7 @@ def _tell_measures(row: dict[str, Any], limits: SelectConfig) -> Iterator[str]:
         yield f"  sync   {heard}; {trust}{spread}{only}"
 
 
-def _tell_verdict(row: dict[str, Any]) -> Iterator[str]:
+def _tell_verdict(row: ClipRow) -> Iterator[str]:
     if row["verdict"] == "kept":
         where = f"{row['shard']} row group {row['row_group']}" if row["shard"] else "not encoded yet"
         yield f"  KEPT as {row['clip_class']} ({row['split']}): {where}"

@@ -11,7 +11,7 @@ from .terminal import duration
 from .what_if import WhatIf
 
 BEYOND = "beyond_lead"
-"""What the contact sheet of kept clips beyond the lead is called."""
+"""Name of the contact sheet of kept clips beyond the lead."""
 
 
 State = Literal["judged", "partly judged", "measured only", "not measured"]
@@ -29,9 +29,9 @@ class SyncVerdict:
     max_lead_frames: float
     """The limit that is in force, or that a judged build would use."""
     beyond: np.ndarray
-    """Places of kept clips that were not judged and lie beyond it, the furthest first."""
+    """Indices of kept clips that were not judged and lie beyond it, the furthest first."""
 
-    def as_json(self) -> dict[str, str | int | float]:
+    def to_json(self) -> dict[str, str | int | float]:
         """Return what stands in report.json."""
         table: dict[str, str | int | float] = {"state": self.state, "words": self.words, "kept": self.kept}
         return table | {"max_lead_frames": self.max_lead_frames, "beyond": len(self.beyond)}

@@ -47,8 +47,8 @@ def duration(hours: float) -> str:
 def as_lines(value: Sequence[Mapping[str, object]] | Mapping[str, object]) -> Iterator[str]:
     """Write records for people: one block each, `name  value` a line, the names aligned."""
     records = [value] if isinstance(value, Mapping) else value
-    for place, record in enumerate(records):
-        if place:
+    for index, record in enumerate(records):
+        if index:
             yield ""
         width = max(map(len, record), default=0)
         for name, entry in record.items():

@@ -19,7 +19,7 @@ from hs_data.pipeline.crop import CropConfig, crop_boxes
 from hs_data.pipeline.media import audio, decode, image_folder
 from hs_data.pipeline.media.decode import DecodeConfig, DecodeStats
 from hs_data.pipeline.media.probe import probe
-from hs_data.pipeline.report.page import notes
+from hs_data.pipeline.report.facts import notes
 
 BASE = "derived__dev_base.mp4"
 CUTS = "derived__dev_cuts.mp4"

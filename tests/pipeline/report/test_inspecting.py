@@ -31,7 +31,7 @@ from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.source_clip import open_source
 from hs_data.pipeline.report import drawing
 from hs_data.pipeline.report.audit_limits import AuditLimits, check
-from hs_data.pipeline.report.diff import diff
+from hs_data.pipeline.report.diff import Judgement, Sides, diff
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.select import SelectConfig
 from hs_data.pipeline.sync import lip_crops
@@ -191,23 +191,23 @@ def test_a_diff_tells_every_changed_clip_with_values_and_limits(crowd, tmp_path)
     words = ["select.min_face_px=150", "select.max_faces=2"]
     change = reselect(path, assignments=words, config_file=None, reset=False, dry_run=False, name="s")
     found = diff(open_dataset(path), open_dataset(path, "s"))
-    assert found["settings"] == {"select.max_faces": {"a": 1, "b": 2}, "select.min_face_px": {"a": 96.0, "b": 150.0}}
-    assert found["made_by"] == {}
-    assert found["clips"]["both"] == found["clips"]["a"] == found["clips"]["b"] == 6000
-    moved = {(row["a"], row["b"]): row["clips"] for row in found["transitions"]}
+    assert found.settings == {"select.max_faces": Sides(a=1, b=2), "select.min_face_px": Sides(a=96.0, b=150.0)}
+    assert found.made_by == {}
+    assert found.clips.both == found.clips.a == found.clips.b == 6000
+    moved = {(row.a, row.b): row.clips for row in found.transitions}
     assert moved["kept", "face_too_small"] == change["newly_dropped"]["face_too_small"] > 100
     assert sum(number for (a, _), number in moved.items() if a == "kept") == sum(change["newly_dropped"].values())
     assert sum(number for (_, b), number in moved.items() if b == "kept") == change["newly_kept"] > 100
-    assert sum(moved.values()) == found["clips"]["changed"] == len(found["changed"])
+    assert sum(moved.values()) == found.clips.changed == len(found.changed)
     heights = dict(zip(column(path, "clip_id"), column(path, "face_height_p5_px"), strict=True))
-    for row in found["changed"]:
-        if row["b"]["reason"] == "face_too_small":
-            assert row["b"]["value"] == heights[row["clip_id"]] < row["b"]["limit"] == 150
-        if row["a"]["verdict"] == "kept" and row["b"]["reason"] == "face_too_small":
-            assert row["a"] == {"verdict": "kept", "reason": None, "value": heights[row["clip_id"]], "limit": 96.0}
-        if row["b"]["verdict"] == "kept" and row["a"]["reason"] == "multiple_faces":
-            assert (row["a"]["value"], row["a"]["limit"], row["b"]["limit"]) == (2, 1, 2)
-    assert found["hours_kept"]["b"] == pytest.approx(change["kept_now"] * 3 / 3600, abs=1e-5)
+    for row in found.changed:
+        if row.b.reason == "face_too_small":
+            assert row.b.value == heights[row.clip_id] < row.b.limit == 150
+        if row.a.verdict == "kept" and row.b.reason == "face_too_small":
+            assert row.a == Judgement(verdict="kept", reason=None, value=heights[row.clip_id], limit=96.0)
+        if row.b.verdict == "kept" and row.a.reason == "multiple_faces":
+            assert (row.a.value, row.a.limit, row.b.limit) == (2, 1, 2)
+    assert found.hours_kept.b == pytest.approx(change["kept_now"] * 3 / 3600, abs=1e-5)
 
 
 def test_a_diff_names_clips_that_one_side_alone_has(small, tmp_path):
@@ -215,8 +215,8 @@ def test_a_diff_names_clips_that_one_side_alone_has(small, tmp_path):
     table = pq.read_table(other / "clips.parquet")
     pq.write_table(table.slice(5).take(pa.array(np.arange(74, -1, -1))), other / "clips.parquet")
     found = diff(open_dataset(small), open_dataset(other))
-    assert [row["clip_id"] for row in found["only_in_a"]] == column(small, "clip_id")[:5]
-    assert (found["only_in_b"], found["changed"], found["clips"]["both"]) == ([], [], 75)
+    assert [row.clip_id for row in found.only_in_a] == column(small, "clip_id")[:5]
+    assert (found.only_in_b, found.changed, found.clips.both) == ([], [], 75)
     back = json.loads(call("diff", str(other), str(small), "--json"))
     assert (len(back["only_in_b"]), back["only_in_a"]) == (5, [])
     assert "only here" in call("diff", str(other), str(small))

@@ -24,7 +24,7 @@ from hs_data.manifests.index import write_index
 from hs_data.manifests.storage import sha256_file
 from hs_data.pipeline.demo.truth import truth
 from hs_data.pipeline.maintain.reselect import judge_again
-from hs_data.pipeline.report import audits, figures, previews
+from hs_data.pipeline.report import audits, duplicates, figures, previews
 from hs_data.pipeline.report.clip_columns import ClipColumns
 from hs_data.pipeline.report.page import write_report
 from hs_data.pipeline.report.samples import choose, margins
@@ -219,8 +219,8 @@ def test_alike_mouths_are_found_and_others_are_not():
         hashes[10_000 + place] = hashes[place] ^ np.bitwise_or.reduce(
             np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(0)
         )
-    found = {tuple(pair) for pairs in audits._alike(hashes) for pair in pairs.tolist()}
-    assert found == {(place, 10_000 + place) for place in range(50) if place % 5 <= audits.NEAR_BITS}
+    found = {tuple(pair) for pairs in duplicates._alike(hashes) for pair in pairs.tolist()}
+    assert found == {(place, 10_000 + place) for place in range(50) if place % 5 <= duplicates.NEAR_BITS}
 
 
 def test_a_mouth_hash_stands_recoding(crowd, tmp_path):
@@ -229,8 +229,8 @@ def test_a_mouth_hash_stands_recoding(crowd, tmp_path):
     smooth = np.convolve(random.normal(size=400), np.hanning(9), "valid")[:250]
     copies = [smooth, 0.7 * smooth + 0.1 + random.normal(size=250) * np.ptp(smooth) / 200, random.permutation(smooth)]
     flat, lengths = np.concatenate(copies).astype(np.float32), np.full(3, 250)
-    one, two, other = audits._hash(flat, np.cumsum(lengths) - lengths, lengths)
-    assert np.bitwise_count(one ^ two) <= audits.NEAR_BITS
+    one, two, other = duplicates._hash(flat, np.cumsum(lengths) - lengths, lengths)
+    assert np.bitwise_count(one ^ two) <= duplicates.NEAR_BITS
     assert np.bitwise_count(one ^ other) > 15
 
 
@@ -239,23 +239,23 @@ def test_what_stands_in_two_splits_is_named(crowd, tmp_path):
     shutil.copytree(crowd, path)
     table = pq.read_table(path / "clips.parquet")
     before = audits.split_overlap(ClipColumns(open_dataset(path)))
-    assert [row["shared"] for row in before] == [0, 0]
-    assert before[0]["number"] == ROWS // 200
+    assert [row.shared for row in before] == [0, 0]
+    assert before[0].number == ROWS // 200
     kept = np.flatnonzero(np.array(table["verdict"].to_pylist()) == "kept")
     split = table["split"].to_pylist()
     split[kept[0]] = "val" if split[kept[0]] == "train" else "train"
     place = table.schema.get_field_index("split")
     pq.write_table(table.set_column(place, table.schema.field(place), pa.array(split)), path / "clips.parquet")
     after = audits.split_overlap(ClipColumns(open_dataset(path)))
-    assert [row["shared"] for row in after] == [1, 1]
-    assert after[0]["examples"] == [table["identity"][int(kept[0])].as_py()]
+    assert [row.shared for row in after] == [1, 1]
+    assert after[0].examples == [table["identity"][int(kept[0])].as_py()]
 
 
 def test_same_sound_is_found(crowd, tmp_path):
     path = tmp_path / "dataset"
     shutil.copytree(crowd, path)
     table = pq.read_table(path / "clips.parquet")
-    assert audits.duplicate_audio(ClipColumns(open_dataset(path)))["pairs"] == 0
+    assert duplicates.duplicate_audio(ClipColumns(open_dataset(path))).pairs == 0
     spoken = np.array(table["verdict"].to_pylist()) == "kept"
     spoken &= np.array(table["clip_class"].to_pylist()) == "speech"
     one, two = np.flatnonzero(spoken)[[0, -1]]
@@ -265,9 +265,9 @@ def test_same_sound_is_found(crowd, tmp_path):
         place = table.schema.get_field_index(name)
         table = table.set_column(place, table.schema.field(place), pa.array(values))
     pq.write_table(table, path / "clips.parquet")
-    found = audits.duplicate_audio(ClipColumns(open_dataset(path)))
-    assert found["pairs"] == 1
-    assert set(found["shown"][0]["clips"]) == {table["clip_id"][int(place)].as_py() for place in (one, two)}
+    found = duplicates.duplicate_audio(ClipColumns(open_dataset(path)))
+    assert found.pairs == 1
+    assert set(found.shown[0].clips) == {table["clip_id"][int(place)].as_py() for place in (one, two)}
 
 
 def test_a_benchmark_list_is_matched_by_any_name(reported, demo_dataset, tmp_path):
@@ -277,9 +277,9 @@ def test_a_benchmark_list_is_matched_by_any_name(reported, demo_dataset, tmp_pat
     listed = tmp_path / "test_set.txt"
     listed.write_text(f"# held out\ntalker_a\nvfr.mp4 # by name\n{kept['ntsc_2997.mp4']}\nnobody\nsomebody\n")
     (found,) = audits.benchmark_overlap(clips, [listed])
-    assert (found["list"], found["names"], found["clips"]) == ("test_set.txt", 5, 3)
-    assert found["by"] == {"video_id": 0, "identity": 0, "path": 2, "clip_id": 1}
-    assert found["hours"] == pytest.approx((8 + 9 + 8) / 3600, rel=0.02)
+    assert (found.list, found.names, found.clips) == ("test_set.txt", 5, 3)
+    assert found.by == {"video_id": 0, "identity": 0, "path": 2, "clip_id": 1}
+    assert found.hours == pytest.approx((8 + 9 + 8) / 3600, rel=0.02)
     listed.write_text("# nothing\n")
     with pytest.raises(ConfigError, match="holds no id"):
         audits.benchmark_overlap(clips, [listed])
@@ -294,21 +294,21 @@ def test_histograms_hold_every_hour(crowd):
     dataset = open_dataset(crowd)
     clips = ClipColumns(dataset)
     lines = WhatIf(clips, limits_of(dataset), POLICY).lines()
-    found = {f["column"]: f for f in figures.clip_figures(clips, lines, audits.mouth_traces(clips).span)}
+    found = {f.column: f for f in figures.clip_figures(clips, lines, duplicates.mouth_traces(clips).span)}
     kept, rest = (float(clips.hours[mask].sum()) for mask in (clips.is_kept, ~clips.is_kept))
     for figure in found.values():
-        if figure["measured"] == ROWS:
-            assert sum(figure["kept"]) == pytest.approx(kept, rel=1e-3), figure["column"]
-            assert sum(figure["dropped"]) == pytest.approx(rest, rel=1e-3), figure["column"]
-        assert len(figure["edges"]) - 1 == len(figure["kept"]) <= figures.NUM_BINS + 2
-    assert found["audio_lead_frames"]["limits"] == [-6.0, 6.0]
+        if figure.measured == ROWS:
+            assert sum(figure.kept) == pytest.approx(kept, rel=1e-3), figure.column
+            assert sum(figure.dropped) == pytest.approx(rest, rel=1e-3), figure.column
+        assert len(figure.edges) - 1 == len(figure.kept) <= figures.NUM_BINS + 2
+    assert found["audio_lead_frames"].limits == [-6.0, 6.0]
     grid = figures.pose_grid(clips)
     assert grid is not None
-    assert np.sum(grid["hours"]) == pytest.approx(kept, rel=1e-3)
-    assert any(map(any, grid["thin"]))
+    assert np.sum(grid.hours) == pytest.approx(kept, rel=1e-3)
+    assert any(map(any, grid.thin))
     owners = figures.owners(clips, "identity")
-    assert owners["number"] == ROWS // 200
-    assert owners["top"][0]["hours"] == max(row["hours"] for row in owners["top"])
+    assert owners.number == ROWS // 200
+    assert owners.top[0].hours == max(row.hours for row in owners.top)
 
 
 def test_the_sample_is_stable_holds_the_borderline_and_is_stated(crowd):

@@ -153,11 +153,11 @@ def test_each_state_is_said(crowd, tmp_path, rules, change, state):
 def test_diff_states_no_limit_for_a_side_that_does_not_judge(crowd, measured, tmp_path):
     strict = judged_anew(measured, tmp_path / "strict", sync_rules="always", min_sync_confidence=0.0)
     found = diff(open_dataset(strict), open_dataset(measured))
-    rows = [row for row in found["changed"] if row["a"]["reason"] == "offset_out_of_range"]
+    rows = [row for row in found.changed if row.a.reason == "offset_out_of_range"]
     assert len(rows) > 10
-    assert {row["a"]["limit"] for row in rows} == {6.0}
-    assert {row["b"]["limit"] for row in rows if row["b"]["verdict"] == "kept"} == {None}
-    assert all(abs(row["b"]["value"]) > 6 for row in rows if row["b"]["verdict"] == "kept")
+    assert {row.a.limit for row in rows} == {6.0}
+    assert {row.b.limit for row in rows if row.b.verdict == "kept"} == {None}
+    assert all(abs(row.b.value) > 6 for row in rows if row.b.verdict == "kept")
 
 
 # --- the change that gains
