@@ -1,8 +1,7 @@
 """What if: the yield without each rule, with each limit moved, over sync confidence and lead; exact, from scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -104,74 +103,113 @@ class WhatIf(Judge):
         return failed | self._clips.equals("verdict", "error")
 
 
-def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
-    """Return a row per rule: its limit, how many clips it drops, how many it alone drops, the yield without it."""
+@dataclass(frozen=True, kw_only=True)
+class MovedLimit:
+    """Thresholds of a rule and what each would yield."""
+
+    thresholds: list[float] = field(default_factory=list)
+    hours: list[float] = field(default_factory=list)
+    clips: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleRow:
+    """A rule: its limit, how many clips it drops, and the yield without it."""
+
+    reason: str
+    setting: str
+    column: str
+    side: str
+    threshold: float | None
+    state: str
+    """As `WhatIf.state` says it."""
+    judged: int
+    failed: int
+    clips_without: int
+    hours_without: float
+    hours_gained: float
+    """More than now, without the rule."""
+    moved: MovedLimit
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncGrid:
+    """Hours of speaking clips with at least a confidence and at most a lead, the sync rules set aside."""
+
+    confidences: list[float]
+    leads: list[float]
+    hours: list[list[float]]
+    """A row for each confidence, a column for each lead."""
+    total_hours: float
+    limits: tuple[float | None, float | None]
+    """Of confidence and lead, where they are in force."""
+    trusted: bool
+    """Whether a network measured them."""
+
+
+def rule_table(what_if: WhatIf) -> list[RuleRow]:
+    """Return a row per rule, in their order."""
     now = what_if.as_set()
-    rows = []
-    for rule in RULES:
-        threshold = what_if.threshold(rule)
-        without = what_if.count(what_if.passes_others(rule))
-        rows.append(
-            {
-                "reason": rule.reason,
-                "setting": f"select.{rule.limit}",
-                "column": rule.column,
-                "side": rule.side,
-                "threshold": threshold,
-                "state": what_if.state(rule),
-                "judged": int(what_if.judged(rule).sum()),
-                "failed": int(what_if.failed(rule).sum()),
-                "clips_without": without.clips,
-                "hours_without": round(without.hours, 5),
-                "hours_gained": round(without.hours - now.hours, 5),
-                "moved": _moved(what_if, rule),
-            }
-        )
-    return rows
+    return [_rule_row(what_if, rule, now) for rule in RULES]
 
 
-def _moved(what_if: WhatIf, rule: Rule) -> dict[str, list[float]]:
+def _rule_row(what_if: WhatIf, rule: Rule, now: Yield) -> RuleRow:
+    without = what_if.count(what_if.passes_others(rule))
+    return RuleRow(
+        reason=rule.reason,
+        setting=f"select.{rule.limit}",
+        column=rule.column,
+        side=rule.side,
+        threshold=what_if.threshold(rule),
+        state=what_if.state(rule),
+        judged=int(what_if.judged(rule).sum()),
+        failed=int(what_if.failed(rule).sum()),
+        clips_without=without.clips,
+        hours_without=round(without.hours, 5),
+        hours_gained=round(without.hours - now.hours, 5),
+        moved=_moved(what_if, rule),
+    )
+
+
+def _moved(what_if: WhatIf, rule: Rule) -> MovedLimit:
     """Return thresholds and the hours that each would yield."""
     others = what_if.passes_others(rule)
     sizes = what_if.sizes(rule)[others & what_if.kinds[rule.clips]]
     sizes = sizes[np.isfinite(sizes)].astype(np.float64)
     if len(sizes) == 0:
-        return {"thresholds": [], "hours": [], "clips": []}
+        return MovedLimit()
     tried = np.unique(sizes) if len(np.unique(sizes)) <= NUM_STEPS else np.quantile(sizes, np.linspace(0, 1, NUM_STEPS))
     limit = what_if.threshold(rule)
     tried = np.unique([*tried, *([] if limit is None else [limit])])
     found = [what_if.count(others & ~what_if.fails(rule, float(threshold))) for threshold in tried]
-    return {
-        "thresholds": [float(f"{threshold:.5g}") for threshold in tried],
-        "hours": [round(each.hours, 5) for each in found],
-        "clips": [each.clips for each in found],
-    }
+    return MovedLimit(
+        thresholds=[float(f"{threshold:.5g}") for threshold in tried],
+        hours=[round(each.hours, 5) for each in found],
+        clips=[each.clips for each in found],
+    )
 
 
-def sync_table(clips: ClipColumns, what_if: WhatIf) -> dict[str, Any] | None:
-    """Return hours of speaking clips with at least a confidence and at most a lead, the sync rules set aside.
-
-    None when no clip has a measured lead.
-    """
+def sync_table(clips: ClipColumns, what_if: WhatIf) -> SyncGrid | None:
+    """Return hours over confidence and lead; None when no clip has a measured lead."""
     rules = [rule for rule in RULES if rule.column in SYNC_COLUMNS]
     confidence, lead = clips.numbers("sync_confidence"), np.abs(clips.numbers("audio_lead_frames"))
     good = what_if.passes_others(*rules) & what_if.kinds["speech"] & np.isfinite(confidence) & np.isfinite(lead)
     if not good.any():
         return None
     confidence, lead, hours = confidence[good], lead[good], clips.hours[good]
-    is_network = clips.equals("sync_trust", "high")[good].any()
+    is_network = bool(clips.equals("sync_trust", "high")[good].any())
     limits = {rule.column: what_if.threshold(rule) if what_if.judged(rule).any() else None for rule in rules}
     scale = NETWORK_CONFIDENCES if is_network else CORRELATION_CONFIDENCES
     rows, columns = _with(scale, limits["sync_confidence"]), _with(LEADS_FRAMES, limits["audio_lead_frames"])
     cells = [[float(hours[(confidence >= low) & (lead <= high)].sum()) for high in columns] for low in rows]
-    return {
-        "confidences": rows,
-        "leads": columns,
-        "hours": [[round(cell, 5) for cell in row] for row in cells],
-        "total_hours": round(float(hours.sum()), 5),
-        "limits": [limits["sync_confidence"], limits["audio_lead_frames"]],
-        "trusted": bool(is_network),
-    }
+    return SyncGrid(
+        confidences=rows,
+        leads=columns,
+        hours=[[round(cell, 5) for cell in row] for row in cells],
+        total_hours=round(float(hours.sum()), 5),
+        limits=(limits["sync_confidence"], limits["audio_lead_frames"]),
+        trusted=is_network,
+    )
 
 
 def _with(scale: tuple[float, ...], limit: float | None) -> list[float]:

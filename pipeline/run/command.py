@@ -18,7 +18,6 @@ from ...manifests.index import INDEX, read_index
 from ...manifests.storage import digest
 from ..config import Config, resolve, resolve_device
 from ..models import registry
-from ..report.funnel import as_table
 from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
@@ -190,7 +189,11 @@ def build(request: BuildRequest, console: Console) -> dict[str, Any]:
     console.print(shown, highlight=False, soft_wrap=True, markup=False)
     _judge(dataset.index.counts, report.stages, request.config)
     facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": asdict(counts)}
-    return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
+    return facts | {
+        "funnel": [stage.to_json() for stage in report.stages],
+        "sync": report.sync,
+        "warnings": report.warnings,
+    }
 
 
 def _missing(outcome: BuildOutcome) -> Iterator[str]:
