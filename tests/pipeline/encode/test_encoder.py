@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from encoding import encode_unit
 
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
 from hs_data.manifests.shards import Shard
@@ -417,7 +417,7 @@ def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
     }
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "s.parquet").write_bytes(b"x")
-    file = {"path": "shards/s.parquet", "sha256": "", "bytes": 1}
+    file = CommittedFile(path="shards/s.parquet", sha256="", bytes=1)
     commit = Commit(phase="encode", unit="u", fingerprint="f", receipts=receipts, file=file)
     CommitLog(tmp_path).add(commit)
     clips = pa.Table.from_pylist([{"clip_id": name, "verdict": "kept"} for name in "abc"], schema=CLIP_SCHEMA)
