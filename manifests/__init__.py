@@ -1,4 +1,4 @@
-"""What the data is, on disk and in memory: records, sources, shards, commit log. No torch, Ray or cv2."""
+"""The data, on disk and in memory: records, sources, shards, commit log. No torch, Ray or cv2."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -16,7 +16,7 @@ FORGOTTEN = "forgotten"
 Input = dict[str, Any]
 """An input file as it is listed, with at least `path`, `youtube_id`, `identity` and `spans`."""
 KINDS = ("video_id", "path", "youtube_id", "identity")
-"""What can be forgotten by name: columns of the tables, and what sources say of an input."""
+"""Names that can be forgotten: columns of the tables, and what sources say of an input."""
 
 
 def hash_name(kind: str, name: str) -> str:

@@ -30,7 +30,7 @@ class Holder:
     """A process that writes a dataset."""
 
     command: str
-    """What it does, for people."""
+    """Its work in a word, for people."""
     part: str
     """Which part of a build it does, as `3/16`; empty where it does all."""
     host: str

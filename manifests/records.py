@@ -1,4 +1,4 @@
-"""What one input file is: the streams a probe found, in exact time."""
+"""One input file: the streams a probe found, in exact time."""
 
 from dataclasses import dataclass, fields
 from fractions import Fraction

@@ -19,7 +19,7 @@ from .storage import atomic_path, inside, read_json, sha256_file, write_json
 
 FOLDER = "selections"
 JUDGED = ("verdict", "reason", "value", "threshold", "failures", "clip_class", "split")
-"""What a selection says of a clip; all other columns are the dataset's."""
+"""Columns that a selection sets; all other columns are the dataset's."""
 SCHEMA = pa.schema([FIXED_CLIP_SCHEMA.field(name) for name in ("clip_id", *JUDGED)])
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -36,7 +36,7 @@ class SelectionFacts:
     scores: str
     """Fingerprint of the scores that were judged."""
     sha256: str = ""
-    """Of the verdicts."""
+    """Hash of the file of verdicts."""
     replaces: str | None = None
     """That of the verdicts that were there before; a kill may have left them."""
 

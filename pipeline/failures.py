@@ -30,26 +30,26 @@ class Failures:
             values: [N] what was measured.
             threshold: the limit.
         """
-        places = np.flatnonzero(fails)
-        reasons = np.full(len(places), self._number(reason), np.int32)
-        thresholds = np.full(len(places), threshold, np.float64)
-        self._found.append((places, reasons, values[places].astype(np.float64), thresholds))
-        self.any[places] = True
+        indices = np.flatnonzero(fails)
+        reasons = np.full(len(indices), self._number(reason), np.int32)
+        thresholds = np.full(len(indices), threshold, np.float64)
+        self._found.append((indices, reasons, values[indices].astype(np.float64), thresholds))
+        self.any[indices] = True
 
     def rename(self, old: str, chosen: np.ndarray, new: str) -> None:
         """Give chosen clips, [N] bool, another reason where the first failure has this one."""
         seen = np.zeros(self._num_clips, bool)
-        for places, reasons, _, _ in self._found:
-            is_it = ~seen[places] & chosen[places] & (reasons == self._number(old))
-            seen[places] = True
+        for indices, reasons, _, _ in self._found:
+            is_it = ~seen[indices] & chosen[indices] & (reasons == self._number(old))
+            seen[indices] = True
             reasons[is_it] = self._number(new)
 
     def columns(self) -> dict[str, pa.Array]:
         """Return `verdict`, and `reason`, `value` and `threshold` of the first failure, and all `failures`."""
         empty = [np.zeros(0, kind) for kind in (np.int64, np.int32, np.float64, np.float64)]
-        places, reasons, values, thresholds = (np.concatenate(part) for part in zip(empty, *self._found, strict=True))
-        order = np.argsort(places, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(places, minlength=self._num_clips))])
+        indices, reasons, values, thresholds = (np.concatenate(part) for part in zip(empty, *self._found, strict=True))
+        order = np.argsort(indices, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(indices, minlength=self._num_clips))])
         reason = pa.array(self._reasons, pa.string()).take(pa.array(reasons[order]))
         all_of = pa.StructArray.from_arrays(
             [reason, pa.array(values[order]), pa.array(thresholds[order])], fields=list(FAILURE)

@@ -9,9 +9,9 @@ import pyarrow as pa
 from ..manifests.storage import digest
 
 OWNERS = ("identity", "youtube_id", "video_id")
-"""What no two splits may share, the most telling first."""
+"""Columns that no two splits may share, the most telling first."""
 HELD_OUT = ("test", "val", "train")
-"""Of the official splits of what belongs together, the first in this order wins."""
+"""Order of official splits: where clips that belong together have several, the first of these wins."""
 
 
 def assign(scores: pa.Table, *, val_share: float, test_share: float, official: bool) -> list[str]:
@@ -64,12 +64,12 @@ def _hashed(owners: Sequence[tuple[int, str]], group_of: np.ndarray, val_share: 
     kinds = np.array([kind for kind, _ in owners], np.int64)
     first = np.full(len(owners), len(OWNERS))
     np.minimum.at(first, group_of, kinds)
-    place = np.ones(len(owners))
+    position = np.ones(len(owners))
     for number in np.flatnonzero(kinds == first[group_of]).tolist():
         group = group_of[number]
-        place[group] = min(place[group], int(digest("split", owners[number][1])[:8], 16) / 16**8)
+        position[group] = min(position[group], int(digest("split", owners[number][1])[:8], 16) / 16**8)
     # `test` from the other end: another share moves nothing else.
-    return np.where(place < val_share, "val", np.where(place >= 1 - test_share, "test", "train")).tolist()
+    return np.where(position < val_share, "val", np.where(position >= 1 - test_share, "test", "train")).tolist()
 
 
 def _groups(rows: np.ndarray, num_owners: int) -> np.ndarray:

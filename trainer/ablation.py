@@ -33,7 +33,7 @@ BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What is to be compared."""
+    """Conditions that are to be compared."""
 
     dataset: Path
     folder: Path

@@ -20,7 +20,7 @@ from .tensor_files import DamagedError, TensorFile, check_file, load_tensors, wr
 
 logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 2
-"""Of `state.json` and of the files beside it; a checkpoint of another one is refused."""
+"""Version of `state.json` and of the files beside it; a checkpoint of another one is refused."""
 NAME = re.compile(r"step-(\d{8})")
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 WEIGHTS = (MODEL, AVERAGE)
@@ -33,7 +33,7 @@ DAMAGED = ".damaged"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What a run is besides its tensors. The samples that were seen are `step * batch_size`: the whole data state."""
+    """A run besides its tensors. The samples that were seen are `step * batch_size`: the whole data state."""
 
     step: int
     """Optimizer steps done, skipped ones included."""
@@ -44,7 +44,7 @@ class State:
     data: str
     """Fingerprint of the samples."""
     contract: Mapping[str, Any]
-    """What the shards say of latents and sound."""
+    """Contract of the shards: their latents and sound."""
     build: Mapping[str, Any]
     """Settings of the build that the first dataset was made with: what a video must go through to be generated."""
     audio_width: int
@@ -55,7 +55,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """What a run goes on with."""
+    """Tensors that a run goes on with."""
 
     model: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]

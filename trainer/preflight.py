@@ -20,30 +20,30 @@ TRIED_STEPS = 2
 OVERFIT_SAMPLES = 32
 OVERFIT_STEPS = 200
 OVERFIT_SHARE = 0.7
-"""Of the first loss: a network that learns nothing stays at 1."""
+"""Share of the first loss that may be left: a network that learns nothing stays at 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRun:
-    """What two steps have shown."""
+    """Findings of two steps."""
 
     parameters: int
     trained_parameters: int
     clips: int
-    """Of the training split."""
+    """Clips of the training split."""
     held_out_clips: int
     """Clips that the run is judged on."""
     s_per_step: float
     hours: float
-    """Of the whole run at that pace, checkpoints and validation not counted."""
+    """Duration of the whole run at that pace, checkpoints and validation not counted."""
     peak_memory_gb: float | None
-    """Of the GPU; None on a CPU."""
+    """Peak memory of the GPU; None on a CPU."""
     checkpoint_gb: float
     disk_gb: float
-    """Of all checkpoints that are kept."""
+    """Size of all checkpoints that are kept."""
     free_disk_gb: float
     refused: str | None
-    """What would not fit, or None."""
+    """Sentence that says why it would not fit, or None."""
 
 
 def check_shards(dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationResult:
-    """What was measured on the same held-out samples as always."""
+    """Losses on the same held-out samples as always."""
 
     loss: float
     gap: Interval | None

@@ -36,19 +36,19 @@ def find_claims(clips: pa.Table, annotations: Mapping[str, Sequence[Item]]) -> d
     boxed = {video for video, found in annotations.items() if any(a["box"] for a in found)}
     rows: dict[str, list[int]] = defaultdict(list)
     names = ("video_id", "track")
-    for place, (video, track) in enumerate(zip(*(clips[name].to_pylist() for name in names), strict=True)):
+    for index, (video, track) in enumerate(zip(*(clips[name].to_pylist() for name in names), strict=True)):
         if video in boxed and track is not None:
-            rows[video].append(place)
+            rows[video].append(index)
     if not rows:
         return {}
     found: dict[int, Claim] = {}
     clips = clips.select(["start_frame", "num_frames", "face_centre"]).combine_chunks()
-    for video, places in rows.items():
-        found |= _of_video(clips.take(places), places, annotations[video])
+    for video, indices in rows.items():
+        found |= _of_video(clips.take(indices), indices, annotations[video])
     return found
 
 
-def _of_video(clips: pa.Table, places: Sequence[int], annotations: Sequence[Item]) -> dict[int, Claim]:
+def _of_video(clips: pa.Table, indices: Sequence[int], annotations: Sequence[Item]) -> dict[int, Claim]:
     start = clips["start_frame"].to_numpy()
     length = clips["num_frames"].to_numpy()
     centres = np.stack([np.asarray(row.values) for row in clips["face_centre"]])
@@ -58,7 +58,7 @@ def _of_video(clips: pa.Table, places: Sequence[int], annotations: Sequence[Item
         for number, a in enumerate(annotations)
         if a["box"]
     }
-    mine: list[list[int]] = [[] for _ in places]
+    mine: list[list[int]] = [[] for _ in indices]
     for number, share in shares.items():
         inside = share >= SHARED_TIME
         off = np.hypot(*(centres - _centre(np.asarray([annotations[number]["box"]]))).T)
@@ -68,11 +68,11 @@ def _of_video(clips: pa.Table, places: Sequence[int], annotations: Sequence[Item
     means = np.array([bool(numbers) for numbers in mine])
     count = (together & means).sum(axis=1)
     return {
-        place: Claim(
+        index: Claim(
             annotation=max(mine[row], key=lambda number: shares[number][row], default=None),
             num_faces=int(count[row]) if means[row] else 0,
         )
-        for row, place in enumerate(places)
+        for row, index in enumerate(indices)
         if any(share[row] >= SHARED_TIME for share in shares.values())
     }
 

@@ -111,13 +111,13 @@ def annotate(clips: pa.Table, stretches: Sequence[Item]) -> pa.Table:
     claims = find_claims(clips, annotations)
     values: list[tuple[Any, ...]] = []  # tuples of shared words: a dict for each of a million clips takes 0.6 GB
     rows = zip(*(clips[name].to_pylist() for name in ("video_id", "start_frame", "num_frames")), strict=True)
-    for place, (video_id, start, length) in enumerate(rows):
-        found = _today(start, start + length, of_video[video_id], annotations[video_id], claims.get(place))
+    for index, (video_id, start, length) in enumerate(rows):
+        found = _today(start, start + length, of_video[video_id], annotations[video_id], claims.get(index))
         values.append(tuple(found[name] for name in columns))
     for number, name in enumerate(columns):
-        place = clips.schema.get_field_index(name)
+        index = clips.schema.get_field_index(name)
         field = clips.schema.field(name)
-        clips = clips.set_column(place, field, pa.array([row[number] for row in values], field.type))
+        clips = clips.set_column(index, field, pa.array([row[number] for row in values], field.type))
     return clips.drop_columns(["face_centre"])
 
 
@@ -125,14 +125,14 @@ def _today(start: int, end: int, item: Item, annotations: Sequence[Annotation], 
     found: Item = {name: item[name] for name in ("path", "source", "identity", "youtube_id", "official_split")}
     found |= dict.fromkeys(COLUMNS) | {"annotated_faces": claim and claim.num_faces}
     shared = [
-        (min(end, a["end_frame"]) - max(start, a["start_frame"]), -place)
-        for place, a in enumerate(annotations)
-        if claim is None or claim.annotation in (None, place)
+        (min(end, a["end_frame"]) - max(start, a["start_frame"]), -index)
+        for index, a in enumerate(annotations)
+        if claim is None or claim.annotation in (None, index)
     ]
     if not shared or max(shared)[0] <= 0:
         return found
-    most, place = max(shared)
-    mine = annotations[-place]
+    most, index = max(shared)
+    mine = annotations[-index]
     is_whole = most >= WHOLE_SHARE * (mine["end_frame"] - mine["start_frame"])
     found |= {"annotation": mine["name"], "language": mine["language"]}
     found |= {"transcript": mine["transcript"] if is_whole else None}

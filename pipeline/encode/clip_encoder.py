@@ -28,7 +28,7 @@ class ClipEncoder:
         self.failure: Row | None = None
         """Why the clip has no arrays."""
         self.round_trip: Row | None = None
-        """What the codec lost, of the first batch of a clip that is checked."""
+        """Loss of the codec, of the first batch of a clip that is checked."""
         size = (item.video.width, item.video.height)
         self._crops = crop.crop_boxes(item.boxes, item.landmarks, config, size).astype("<f4")
         self._encoder = encoder
@@ -44,16 +44,16 @@ class ClipEncoder:
 
     def add(self, frame: Frame, costs: Costs) -> None:
         """Take a frame; one that lies outside the clip is ignored."""
-        place = frame.index - self.item.start_frame
-        if not 0 <= place < self.item.num_frames:
+        index = frame.index - self.item.start_frame
+        if not 0 <= index < self.item.num_frames:
             return
         self._num_added += 1
         self._num_stale += frame.is_stale
         with costs.stage("crop"):
-            self._batch.append(crop.warp(frame.rgb, self._crops[place], SIZE))
+            self._batch.append(crop.warp(frame.rgb, self._crops[index], SIZE))
         if self.lips is not None:
             with costs.stage("lips"):
-                self.lips.add(lip_crops.crop(frame.rgb, *lip_crops.place(self.item.boxes, place)))
+                self.lips.add(lip_crops.crop(frame.rgb, *lip_crops.place(self.item.boxes, index)))
         if len(self._batch) == self._encoder.config.batch:
             self._flush(costs)
 

@@ -30,7 +30,7 @@ class MadeClip:
     shard: Path | None = None
     """Where its row group lies; None where it ended without one."""
     sha256: str = ""
-    """Of the shard."""
+    """Hash of the shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class EncodeItem:
     video_id: str = ""
     """Content that the clip was found in."""
     facts: FileFacts | None = None
-    """Of the file when it was probed; None: whatever lies at the path is taken."""
+    """Facts of the file when it was probed; None: whatever lies at the path is taken."""
     made: MadeClip | None = None
 
     @property

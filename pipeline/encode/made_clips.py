@@ -45,7 +45,7 @@ class MadeClips:
         """Begin a stretch of one video: clips lie in a shard in the order in which decoding finishes them."""
         self._writer, self._receipts = writer, receipts
         ordered = sorted(items, key=lambda item: item.end_frame)
-        self._order = {item.item_id: place for place, item in enumerate(ordered)}
+        self._order = {item.item_id: index for index, item in enumerate(ordered)}
         self._ready = deque(item for item in ordered if self.holds(item))
 
     def copy_before(self, item: EncodeItem) -> None:

@@ -28,7 +28,7 @@ from .forget import finish_forgetting
 from .resplit import assign_anew
 
 OURS = ("shards", CLIPS, VIDEOS, FILE)
-"""What a merge that was killed leaves in its folder."""
+"""Leftovers of a merge that was killed."""
 Summary = dict[str, int]
 """JSON values that the command prints."""
 
@@ -39,7 +39,7 @@ class Taken:
 
     file: Path
     entry: ShardEntry
-    """What the index says of it, with its path below the merged dataset."""
+    """Its entry in the index, with its path below the merged dataset."""
 
 
 def merge(out: Path, paths: Sequence[Path], *, resplit: bool = False, copy: bool = False) -> Summary:

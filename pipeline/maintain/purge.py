@@ -37,7 +37,7 @@ from .shard_rewrite import (
 )
 
 Receipt = dict[str, Any]
-"""What a commit says of an item, of any phase."""
+"""Entry of a commit for one item, of any phase."""
 FILE_KINDS = ("video_id", "path", "youtube_id")
 """Names of whole files; a person may be one of several in a file."""
 

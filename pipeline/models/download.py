@@ -14,7 +14,7 @@ TIMEOUT_S = (15.0, 60.0)
 CHUNK_BYTES = 1 << 16
 HUB = re.compile(r"hf://(?P<repository>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-"""What a transfer ends with that another try may finish."""
+"""Ends of a transfer that another try may finish."""
 
 Follow = Callable[[int, int | None], None]
 """Told the bytes that are there and the bytes there will be, if the server says."""

@@ -22,7 +22,7 @@ class Change:
     rules: tuple[Rule, ...]
     """One, or two where the clips that fail both gain more than two single rules could."""
     hours: float
-    """What is gained."""
+    """The gain."""
     single_hours: float
     """The most that any one rule gains."""
 
@@ -64,11 +64,11 @@ def best_change(clips: ClipColumns, what_if: WhatIf, table: Sequence[RuleRow]) -
 
 def _pairs(clips: ClipColumns, what_if: WhatIf) -> Iterator[tuple[int, int, float]]:
     """Yield the places of two rules, and the hours of the clips that fail these two and no other."""
-    places = np.flatnonzero(clips.has_face & (what_if.num_fails == 2))
-    failed = np.array([what_if.failed(rule)[places] for rule in RULES])  # [R, P]
+    indices = np.flatnonzero(clips.has_face & (what_if.num_fails == 2))
+    failed = np.array([what_if.failed(rule)[indices] for rule in RULES])  # [R, P]
     first = np.argmax(failed, axis=0)
     second = len(RULES) - 1 - np.argmax(failed[::-1], axis=0)
-    hours = np.bincount(first * len(RULES) + second, clips.hours[places], len(RULES) ** 2)
+    hours = np.bincount(first * len(RULES) + second, clips.hours[indices], len(RULES) ** 2)
     for code in np.flatnonzero(hours):
         yield int(code) // len(RULES), int(code) % len(RULES), float(hours[code])
 

@@ -63,11 +63,11 @@ class ClipColumns(ScoreColumns):
         """[N] length of each clip, hours."""
         return self.numbers("duration_s") / 3600
 
-    def rows(self, places: np.ndarray, names: list[str]) -> pa.Table:
+    def rows(self, indices: np.ndarray, names: list[str]) -> pa.Table:
         """Read columns of a few clips, bulky ones too, in the order of `places`; only their row groups are read."""
         ends = np.cumsum(self._row_group_rows)
-        order = np.argsort(places, kind="stable")
-        wanted = np.asarray(places, np.int64)[order]
+        order = np.argsort(indices, kind="stable")
+        wanted = np.asarray(indices, np.int64)[order]
         groups = np.searchsorted(ends, wanted, side="right")
         found = []
         for group in np.unique(groups):

@@ -43,7 +43,7 @@ class Stage:
 
     name: str
     unit: str
-    """What is numbered: files or clips."""
+    """Things that are counted: files or clips."""
     number_in: int
     frames_in: int
     number_out: int
@@ -123,7 +123,7 @@ class _Files:
     def __init__(self, videos: pa.Table) -> None:
         self._codes, self._words = _encode(videos["outcome"].combine_chunks())
         self._num_frames = videos["num_frames"].fill_null(0).to_numpy().astype(np.int64)
-        self._is_scored = np.isin(self._codes, [place for place, word in enumerate(self._words) if word in SCORED])
+        self._is_scored = np.isin(self._codes, [index for index, word in enumerate(self._words) if word in SCORED])
         self._ids = videos["video_id"].combine_chunks()
         self._annotated, self._failed, self._failed_as = _sum_chunks(videos, self._num_frames)
 
@@ -137,11 +137,11 @@ class _Files:
         scored = np.flatnonzero(self._is_scored)
         owners = pc.SetLookupOptions(self._ids.take(pa.array(scored, pa.int64())))
         found = pc.call_function("index_in", [pa.array(words, pa.string())], owners).fill_null(-1).to_numpy()
-        places = found[codes] if len(words) else codes
-        mine = chosen & (codes >= 0) & (places >= 0)
+        indices = found[codes] if len(words) else codes
+        mine = chosen & (codes >= 0) & (indices >= 0)
         start = clips.numbers("start_frame")[mine].astype(np.int64)
         length = clips.numbers("num_frames")[mine].astype(np.int64)
-        return _union(scored[places[mine]], start, length, len(self._codes))
+        return _union(scored[indices[mine]], start, length, len(self._codes))
 
     def read_stage(self, seen: np.ndarray) -> Stage:
         """Return what becomes of the files before anybody looks for faces in them.
@@ -158,8 +158,8 @@ class _Files:
         lengths = np.bincount(self._codes[unscored], self._num_frames[unscored], len(self._words))
         frames = Counter({word: int(length) for word, length in zip(self._words, lengths, strict=True)})
         frames["outside_annotation"] += int((gone - failed).sum())
-        for place in np.flatnonzero(failed).tolist():
-            frames[self._failed_as[place]] += int(failed[place])
+        for index in np.flatnonzero(failed).tolist():
+            frames[self._failed_as[index]] += int(failed[index])
         number = dict(zip(self._words, numbers.tolist(), strict=True))
         return Stage(
             name="read",
@@ -188,7 +188,7 @@ def _sum_chunks(videos: pa.Table, num_frames: np.ndarray) -> tuple[np.ndarray, n
     bad = np.flatnonzero(codes != words.index("ok") if "ok" in words else codes >= 0)
     spans = (last - first)[np.isin(parents, owners)]
     failed = np.bincount(owners[bad], spans[bad], len(num_frames)).astype(np.int64)
-    return annotated, failed, {int(owners[place]): words[codes[place]] for place in reversed(bad)}
+    return annotated, failed, {int(owners[index]): words[codes[index]] for index in reversed(bad)}
 
 
 def _encode(column: pa.Array) -> tuple[np.ndarray, list[str]]:
@@ -224,7 +224,7 @@ def _select_stage(clips: ClipColumns, frames_covered: int) -> Stage:
         frames_in=frames_in,
         number_out=int(kept.sum()),
         frames_out=int(num_frames[kept].sum()),
-        losses=_losses({word: (numbers[place], frames[place]) for place, word in enumerate(words)}),
+        losses=_losses({word: (numbers[index], frames[index]) for index, word in enumerate(words)}),
         frames_repeated=frames_in - frames_covered,
     )
 

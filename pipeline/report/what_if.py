@@ -1,4 +1,4 @@
-"""What if: the yield without each rule, with each limit moved, over sync confidence and lead; exact, from scores."""
+"""The yield without each rule, with each limit moved, over sync confidence and lead; exact, from scores."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,7 +142,7 @@ class SyncGrid:
     """A row for each confidence, a column for each lead."""
     total_hours: float
     limits: tuple[float | None, float | None]
-    """Of confidence and lead, where they are in force."""
+    """Limits of confidence and lead, where they are in force."""
     trusted: bool
     """Whether a network measured them."""
 

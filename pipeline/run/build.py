@@ -43,7 +43,7 @@ RECYCLE_MB = 3000.0
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What to build, and with how much of which machine."""
+    """A build that is asked for, and how much of which machine it may use."""
 
     source: Source
     root: Path
@@ -67,7 +67,7 @@ class BuildRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOutcome:
-    """What a build did."""
+    """Result of a build."""
 
     num_units: int
     """Units that were really done; 0 when everything was there."""

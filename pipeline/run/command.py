@@ -1,4 +1,4 @@
-"""What the `build` command does around a build: make the request, try it out, run it, say how it went."""
+"""The `build` command around a build: make the request, try it out, run it, say how it went."""
 
 import tempfile
 from collections import Counter

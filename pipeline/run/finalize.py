@@ -53,7 +53,7 @@ class Result:
 
 
 SAID = ("path", "identity", "youtube_id", "official_split", "spans")
-"""What a source says of an input."""
+"""Columns that a source fills."""
 
 
 def finalize(dataset: Path, result: Result) -> None:
@@ -102,18 +102,18 @@ def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> p
 
     A dropped clip that was kept and encoded before keeps its place, so that keeping it again costs nothing.
     """
-    places: dict[str, list[int]] = {name: [] for name in _JOINED}
+    indices: dict[str, list[int]] = {name: [] for name in _JOINED}
     values: dict[str, list[Any]] = {name: [] for name in _JOINED}
     kept = pc.call_function("equal", [clips["verdict"], "kept"]).to_pylist()
-    for place, (item, is_kept) in enumerate(zip(stored_items(clips, items), kept, strict=True)):
+    for index, (item, is_kept) in enumerate(zip(stored_items(clips, items), kept, strict=True)):
         receipt = encoded.receipts.get(item)
         if receipt is not None and (is_kept or outcome_of(receipt) == "ok"):
             for name, value in _joined(item, receipt, encoded).items():
-                places[name].append(place)
+                indices[name].append(index)
                 values[name].append(value)
     columns = {name: clips[name] for name in clips.column_names}
     for name in _JOINED:
-        columns[name] = _with_values(columns.get(name), len(clips), name, places[name], values[name])
+        columns[name] = _with_values(columns.get(name), len(clips), name, indices[name], values[name])
     names = [name for name in CLIP_SCHEMA.names if name in columns]
     rest = [name for name in columns if name not in CLIP_SCHEMA.names]
     fields = [*(CLIP_SCHEMA.field(name) for name in names), *(clips.schema.field(name) for name in rest)]
@@ -121,13 +121,13 @@ def join_shards(clips: pa.Table, items: Mapping[str, str], encoded: Ledger) -> p
 
 
 def _with_values(
-    column: pa.ChunkedArray | None, number: int, name: str, places: Sequence[int], values: Sequence[Any]
+    column: pa.ChunkedArray | None, number: int, name: str, indices: Sequence[int], values: Sequence[Any]
 ) -> pa.Array:
     """Return a column, or one of nulls, with other values at some places."""
     kind = CLIP_SCHEMA.field(name).type
     before = pa.nulls(number, kind) if column is None else column.combine_chunks()
     where = np.arange(number)
-    where[np.asarray(places, np.int64)] = number + np.arange(len(places))
+    where[np.asarray(indices, np.int64)] = number + np.arange(len(indices))
     return pa.concat_arrays([before, pa.array(values, kind)]).take(pa.array(where))
 
 

@@ -130,8 +130,8 @@ def _wanted(table: pa.Table, today: set[str]) -> np.ndarray:
     """Return the places of the clips whose file is there today, each clip once."""
     ids = table["clip_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     here = pc.call_function("is_in", [table["video_id"]], pc.SetLookupOptions(pa.array(sorted(today), pa.string())))
-    places = np.flatnonzero(here.to_numpy())
-    return places[np.sort(np.unique(ids[places], return_index=True)[1])]
+    indices = np.flatnonzero(here.to_numpy())
+    return indices[np.sort(np.unique(ids[indices], return_index=True)[1])]
 
 
 def _rows_of(dataset: Path, path: str, receipts: Sequence[Receipt], boxed: Collection[str]) -> pa.Table:

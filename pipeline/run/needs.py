@@ -1,4 +1,4 @@
-"""What a build cannot begin without, said in one answer: the input folder, the output folder, the weights."""
+"""Things that a build cannot begin without, told in one answer: the input folder, the output folder, the weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: one line per phase on a terminal, one log line a minute elsewhere."""
+"""Progress of a build as a person sees it: one line per phase on a terminal, one log line a minute elsewhere."""
 
 import logging
 import time

@@ -52,9 +52,9 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
         ends = video["chunk_ends"] or [None] * len(starts)
         outcome = "ok" if video["outcome"] == "no_face" else video["outcome"]
         outcomes = video["chunk_outcomes"] or [outcome] * len(starts)
-        for place, (start, end, outcome) in enumerate(zip(starts, ends, outcomes, strict=True)):
+        for index, (start, end, outcome) in enumerate(zip(starts, ends, outcomes, strict=True)):
             receipt = {"outcome": outcome, "detail": video["detail"]}
-            if place == 0:  # what was counted over the whole file is told once
+            if index == 0:  # what was counted over the whole file is told once
                 receipt |= {name: video[name] for name in ("num_decoded", "num_decode_errors", "cut_scores")}
                 receipt["cuts"] = [round(time * 25) for time in video["cuts_s"]]
             receipts[stretch_id(video["video_id"], start, end)] = receipt

@@ -63,7 +63,7 @@ class ShardLayout:
         plans = [self._own] if shard is not None else sorted({self._own, *self._own.parent.glob("encode*.json")})
         self._rounds = [found for plan in plans for found in self._load(plan)]
         self.ledger = Ledger(dataset, "encode", fingerprint)
-        """What is known of the clips."""
+        """Receipts of the clips."""
 
     def units(
         self, items: Sequence[Item], paths: Iterable[str], waiting: Iterable[str], *, size: UnitSize

@@ -1,4 +1,4 @@
-"""What a later attempt made superfluous: commits and files that go, receipts that are taken back."""
+"""Leftovers of earlier attempts: commits and files that go, receipts that are taken back."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace

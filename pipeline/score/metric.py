@@ -57,7 +57,7 @@ class Metric:
     range: tuple[float | None, float | None] = (None, None)
     """Least and largest possible value; None: unbounded."""
     title: str = ""
-    """Of its figure."""
+    """Title of its figure."""
     group: str = ""
     """Heading that the figure stands under."""
     figure: int | None = None

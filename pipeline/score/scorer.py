@@ -43,11 +43,11 @@ class ScoreItem:
     end_frame: int
     identity: str | None = None
     edge: str = "chunk"
-    """What its ends inside the video are called: of a `chunk` of a long file, of an annotated `span`."""
+    """Kind of its ends inside the video: of a `chunk` of a long file, of an annotated `span`."""
     facts: FileFacts | None = None
-    """Of the file when it was probed; None: whatever lies at the path is scored."""
+    """Facts of the file when it was probed; None: whatever lies at the path is scored."""
     faces: tuple[AnnotatedFace, ...] = ()
-    """What the source says of the faces; used by `faces.backend=annotated` alone."""
+    """Faces as the source annotates them; used by `faces.backend=annotated` alone."""
 
     @property
     def duration_s(self) -> float:

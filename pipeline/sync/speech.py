@@ -56,8 +56,8 @@ def loudness_db(pcm: np.ndarray) -> np.ndarray:
 
 def _close_gaps(voiced: np.ndarray, max_gap: int) -> np.ndarray:
     filled = voiced.copy()
-    places = np.flatnonzero(voiced)
-    for left, right in itertools.pairwise(places):
+    indices = np.flatnonzero(voiced)
+    for left, right in itertools.pairwise(indices):
         if right - left - 1 <= max_gap:
             filled[left:right] = True
     return filled

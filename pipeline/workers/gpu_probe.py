@@ -15,7 +15,7 @@ from .messages import WorkerSetup
 def main() -> None:
     """Take a setup as JSON from the command line and print `needed_bytes` of a worker and `free_bytes` of each GPU."""
     config = settings.build(Config, WorkerSetup.from_json(sys.argv[1]).config)
-    free = [torch.cuda.mem_get_info(place)[0] for place in range(torch.cuda.device_count())]
+    free = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
     Networks(config).exercise()
     torch.cuda.synchronize()
     # What the driver has given out: the context and the allocator's reserve count as well as tensors.

@@ -20,7 +20,7 @@ class LocalPool:
     def __init__(self, share: GpuShare, setup: WorkerSetup) -> None:
         self._setup = setup
         self._answers: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
-        gpus = [place % share.num_gpus if share.num_gpus else None for place in range(share.num_workers)]
+        gpus = [index % share.num_gpus if share.num_gpus else None for index in range(share.num_workers)]
         self._children = [self._start(gpu) for gpu in gpus]
 
     def idle(self) -> bool:

@@ -25,7 +25,7 @@ WORKER_VARIABLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What became of a unit: `done`, or `failed` with the exception's text, or neither when its worker died."""
+    """End of a unit: `done`, or `failed` with the exception's text, or neither when its worker died."""
 
     worker: str
     unit: Unit

@@ -124,7 +124,7 @@ class Supervisor:
     def _through(self, worker: str, unit: Unit) -> tuple[Item, ...]:
         """Return the items that a worker is through with; they count only when their unit is committed."""
         at = WorkerStatus(self._dataset, worker).item()
-        return unit.items[: next((place for place, item in enumerate(unit.items) if item["id"] == at), 0)]
+        return unit.items[: next((index for index, item in enumerate(unit.items) if item["id"] == at), 0)]
 
     def _take(self, event: Event) -> None:
         self._running.pop(event.worker, None)

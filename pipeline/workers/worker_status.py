@@ -1,4 +1,4 @@
-"""What a worker is doing right now, left on disk so that its death can be explained."""
+"""Work that a worker is at right now, left on disk so that its death can be explained."""
 
 import json
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ BLOCK_SAMPLES = 256
 
 
 class Stream(IntEnum):
-    """What numbers are for; another stream is another half of the generator's key and shares nothing."""
+    """Uses of random numbers; another stream is another half of the generator's key and shares nothing."""
 
     SAMPLE = 1
     ORDER = 2

@@ -88,8 +88,8 @@ class Sampler:
 
 def _tokens(audio: np.ndarray, num_frames: int) -> torch.Tensor:
     """Return the windows of sound of every frame, [T, N, D]."""
-    places = np.clip(np.arange(-CONTEXT, num_frames + CONTEXT), 0, len(audio) - 1)
-    features = torch.from_numpy(audio[places].astype(np.float32))[None]
+    indices = np.clip(np.arange(-CONTEXT, num_frames + CONTEXT), 0, len(audio) - 1)
+    features = torch.from_numpy(audio[indices].astype(np.float32))[None]
     start, length = torch.zeros(1, dtype=torch.int64), torch.tensor([len(audio)])
     return gather_windows(features, start, length)[0]
 
