@@ -137,6 +137,7 @@ class Judge:
             good: [N] bool, the clips that no limit drops.
         """
         silent = self.kinds["silent"]
+        # Of what is left, not of all: with s of the kept silent, silent = speaking * s / (1 - s).
         quota = round(int((good & ~silent).sum()) * self.limits.silent_share / (1 - self.limits.silent_share))
         over = np.zeros(len(self._clips), bool)
         over[self._silent[good[self._silent]][quota:]] = True

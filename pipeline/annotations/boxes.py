@@ -38,6 +38,7 @@ def place_boxes(span: Item, video: Video, start_frame: int, end_frame: int) -> I
     # The unit square tells the scale, whatever the box: fractions and pixels alike.
     unit = replace(made_for, corners=(0.0, 0.0, 1.0, 1.0)).scaled(video.width, video.height)
     assert unit is not None
+    # A slot's middle, since that is when its frame is shown (`frame_at`).
     times_s = (np.arange(start_frame, end_frame) + 0.5) / FRAME_RATE - float(Fraction(span["start_s"]))
     placed = [np.interp(times_s, table[:, 0], column) for column in table[:, 1:].T]
     boxes = np.stack(placed, axis=1) * np.tile(unit[2:], 2)

@@ -61,9 +61,11 @@ def _of_video(clips: pa.Table, indices: Sequence[int], annotations: Sequence[Ite
     mine: list[list[int]] = [[] for _ in indices]
     for number, share in shares.items():
         inside = share >= SHARED_TIME
+        # Compared by centres and with rivals alone: sources draw their boxes tight or wide, so overlap says little, but
+        # whose face lies nearest to the box is plain even where the box is far too large.
         off = np.hypot(*(centres - _centre(np.asarray([annotations[number]["box"]]))).T)
         nearest = np.where(together & inside, off, np.inf).min(axis=1)
-        for row in np.flatnonzero(inside & (off <= nearest)):
+        for row in np.flatnonzero(inside & (off <= nearest)):  # a tie goes to both: neither is the wrong face
             mine[row].append(number)
     means = np.array([bool(numbers) for numbers in mine])
     count = (together & means).sum(axis=1)

@@ -124,6 +124,7 @@ def annotate(clips: pa.Table, stretches: Sequence[Item]) -> pa.Table:
 def _today(start: int, end: int, item: Item, annotations: Sequence[Annotation], claim: Claim | None) -> Item:
     found: Item = {name: item[name] for name in ("path", "source", "identity", "youtube_id", "official_split")}
     found |= dict.fromkeys(COLUMNS) | {"annotated_faces": claim and claim.num_faces}
+    # The annotation that covers most of the clip, the first of equal ones; a claim says that only its own will do.
     shared = [
         (min(end, a["end_frame"]) - max(start, a["start_frame"]), -index)
         for index, a in enumerate(annotations)

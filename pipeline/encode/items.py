@@ -90,6 +90,7 @@ def decode_runs(items: Sequence[EncodeItem]) -> list[DecodeRun]:
     for item in sorted(items, key=lambda item: (item.start_frame, item.end_frame)):
         start_s = Fraction(item.start_frame, FRAME_RATE)
         key_s = max((time for time in item.video.keyframes_s if time <= start_s), default=Fraction(0))
+        # Seeking lands on a key frame: where the next clip's lies inside this run, decoding on is cheaper than again.
         # One frame beyond a range is decoded, to know until when its last one is shown.
         if runs and key_s * FRAME_RATE <= runs[-1].end_frame + 1:
             last = runs.pop()

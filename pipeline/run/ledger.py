@@ -40,6 +40,8 @@ class Ledger:
                 continue  # its file is gone or cut: what it held is made again
             self._commits.append(commit)
             for item, receipt in commit.receipts.items():
+                # Nothing of this depends on time: whichever of two workers that did the same item ended first, every
+                # later run reads the same receipt, and so lays out the same shards.
                 again, size = is_retried(receipt), len(commit.receipts)
                 rank = (not again, commit.unit in planned, -size if again else size, commit.generation, commit.unit)
                 if item not in ranks or rank > ranks[item]:

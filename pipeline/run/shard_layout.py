@@ -83,6 +83,7 @@ class ShardLayout:
         members = self._assign(items, growing, new)
         units = self._failed(items, growing)
         for each, part in members.items():
+            # Only here is a shard's content decided, by the clips of a round in their order: the same whoever encodes.
             parts = group(part, most=size.of(part), weight=size.weight)
             cut = [Unit.of("encode", self._fingerprint, unit) for unit in parts]
             each.units, each.waiting = [self._describe(unit) for unit in cut], None

@@ -144,6 +144,7 @@ class Supervisor:
 
     def _bury(self, unit: Unit, words: CrashInfo) -> None:
         """Decide what becomes of a unit whose worker died over it."""
+        # The worker left the item's name on disk before it began; a crash in C says nothing itself.
         suspect = next((item for item in unit.items if item["id"] == words.item), None)
         if suspect is None:
             self._deaths[unit.unit_id] += 1

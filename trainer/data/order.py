@@ -93,11 +93,15 @@ class Permutation:
     def __init__(self, size: int, keys: tuple[int, ...]) -> None:
         self._size = size
         self._keys = keys
+        # Half the bits of the smallest square of a power of two that holds n: a Feistel network swaps two halves of
+        # equal width, and is a permutation whatever its round function does.
         self._half = max(1, ((size - 1).bit_length() + 1) // 2)
         self._low = (1 << self._half) - 1
 
     def __call__(self, index: int) -> int:
         """Return which number stands at an index in 0 .. n-1."""
+        # Cycle walking: the square is permuted as a whole, so following a number that lands outside 0 .. n-1 comes
+        # back inside, and no two indices end at the same one.
         number = self._turn(index)
         while number >= self._size:
             number = self._turn(number)
@@ -194,6 +198,8 @@ class Mixture:
 
 def _interleave(shares: Sequence[int], period: int) -> list[tuple[int, int]]:
     """Return (dataset, earlier slots of that dataset) of every slot; the one furthest behind its share goes first."""
+    # As a rounded line is drawn: each dataset is never more than one sample away from its share, so a short run or one
+    # that is stopped has seen the mixture that was asked for.
     given = [0] * len(shares)
     slots = []
     for slot in range(period):

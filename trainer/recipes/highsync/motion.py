@@ -53,10 +53,12 @@ class MotionModule(nn.Module):
         num_cells = len(region.cells)
         # Statistics of every frame over the whole grid, zeros outside: as published (diffusers takes them per clip).
         inside = self.norm(x * region.mask).flatten(2).index_select(2, region.cells)
+        # Each cell is a batch entry of its own: attention runs over time alone, never over the picture.
         tokens = inside.unflatten(0, (-1, num_frames)).permute(0, 3, 1, 2).reshape(-1, num_frames, width)
         tokens = self.proj_in(tokens)  # [B K, T, C]
         for block in self.transformer_blocks:
             tokens = block(tokens)
         tokens = self.proj_out(tokens).reshape(-1, num_cells, num_frames, width)
         change = tokens.permute(0, 2, 3, 1).reshape(num_pictures, width, num_cells)
+        # Added by cell, not by a product with the mask: cells outside keep their very bits.
         return x.flatten(2).index_add(2, region.cells, change.to(x.dtype)).view_as(x)

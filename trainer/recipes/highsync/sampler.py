@@ -48,13 +48,17 @@ class Sampler:
         known = torch.from_numpy(latents.astype(np.float32)).to(self._device)
         mask = lower_face(known.shape[-1]).to(self._device)
         tokens = _tokens(audio, len(known)).to(self._device)
+        # One reference for all windows, so that the mouth keeps one look through the clip.
         features = self._network.reference(known[:1])
         generator = torch.Generator().manual_seed(self._config.seed)
+        # Drawn on the CPU: the same seed gives the same noise on every device.
         noise = torch.randn(known.shape, generator=generator).to(self._device)
         size = min(self._config.window, len(known))
         starts = window_starts(len(known), size, min(self._config.overlap, size - 1))
 
         def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+            # Averaged at every step, not at the end: windows that disagree about a shared frame are pulled together
+            # while there is still noise to resolve, and no seam is left between them.
             total = torch.zeros_like(noisy[0])
             times = torch.zeros(len(known), 1, 1, 1, device=self._device)
             for part in _parts(starts, self._config.batch):
@@ -88,6 +92,7 @@ class Sampler:
 
 def _tokens(audio: np.ndarray, num_frames: int) -> torch.Tensor:
     """Return the windows of sound of every frame, [T, N, D]."""
+    # Windows at both ends see the first and the last frame of sound again, as in training.
     indices = np.clip(np.arange(-CONTEXT, num_frames + CONTEXT), 0, len(audio) - 1)
     features = torch.from_numpy(audio[indices].astype(np.float32))[None]
     start, length = torch.zeros(1, dtype=torch.int64), torch.tensor([len(audio)])
