@@ -198,8 +198,7 @@ class Mixture:
 
 def _interleave(shares: Sequence[int], period: int) -> list[tuple[int, int]]:
     """Return (dataset, earlier slots of that dataset) of every slot; the one furthest behind its share goes first."""
-    # As a rounded line is drawn: each dataset is never more than one sample away from its share, so a short run or one
-    # that is stopped has seen the mixture that was asked for.
+    # Not in blocks and not by chance: a run that is short, or stopped anywhere, has seen nearly the mixture asked for.
     given = [0] * len(shares)
     slots = []
     for slot in range(period):
