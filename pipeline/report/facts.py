@@ -10,8 +10,8 @@ from ...manifests.sources import find_source
 from . import calibrate, figures
 from .audits import Audits, audit
 from .best_change import best_change, large_losses
-from .clip_columns import ClipColumns
 from .calibrate import SavedCalibration
+from .clip_columns import ClipColumns
 from .duplicates import mouth_traces
 from .figures import ClipHistogram, FileHistogram, HoursByOwner, LatentStatistics, PoseGrid
 from .funnel import Stage, as_table
