@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from hs_data.manifests import settings
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.index import CLIPS, INDEX, VIDEOS
 from hs_data.manifests.records import Video, pack
@@ -133,7 +134,7 @@ def _probe(unit: Unit, dataset: Path) -> tuple[dict, None]:
     return receipts, None
 
 
-def _score(unit: Unit, dataset: Path) -> tuple[dict, dict]:
+def _score(unit: Unit, dataset: Path) -> tuple[dict, CommittedFile]:
     random = np.random.default_rng(int(unit.unit_id[:12], 16))
     number = CLIPS_A_VIDEO * len(unit.items)
     serial = np.arange(number) % CLIPS_A_VIDEO
@@ -178,7 +179,7 @@ def _column(random: np.random.Generator, field: pa.Field, value: object, number:
     return pa.nulls(number, field.type)
 
 
-def _encode(unit: Unit, dataset: Path) -> tuple[dict, dict]:
+def _encode(unit: Unit, dataset: Path) -> tuple[dict, CommittedFile]:
     path, receipts = Path("shards") / f"{unit.unit_id}.parquet", {}
     (dataset / path).parent.mkdir(exist_ok=True)
     random = np.random.default_rng(int(unit.unit_id[:12], 16))
@@ -187,12 +188,12 @@ def _encode(unit: Unit, dataset: Path) -> tuple[dict, dict]:
             number = round(item["seconds"] * 25)
             arrays = {n: (100 * random.random((number, *c.shape))).astype(c.dtype) for n, c in COLUMNS.items()}
             receipts[item["id"]] = {"row_group": writer.write_clip(item["clip_id"], arrays), "audio_shift_samples": 0}
-    return receipts, _facts(dataset, path) | {"rows": writer.num_rows, "row_groups": writer.num_clips}
+    return receipts, replace(_facts(dataset, path), rows=writer.num_rows, row_groups=writer.num_clips)
 
 
-def _facts(dataset: Path, path: Path) -> dict:
+def _facts(dataset: Path, path: Path) -> CommittedFile:
     whole = dataset / path
-    return {"path": path.as_posix(), "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
+    return CommittedFile(path=path.as_posix(), sha256=sha256_file(whole), bytes=whole.stat().st_size)
 
 
 def step(folder: Path, name: str) -> None:

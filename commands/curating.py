@@ -34,13 +34,13 @@ def report(
     """Print the funnel and write report/index.html, report/report.json and the dataset card README.md."""
     from ..manifests.commits import total_costs  # noqa: PLC0415
     from ..manifests.dataset import open_dataset  # noqa: PLC0415
-    from ..pipeline.report import funnel, page  # noqa: PLC0415
+    from ..pipeline.report import page  # noqa: PLC0415
     from ..pipeline.report.terminal import funnel_table  # noqa: PLC0415
 
     opened = open_dataset(dataset, selection)
     written = page.make_report(opened, total_costs(dataset), num_previews=previews, benchmarks=benchmark)
     if as_json:
-        print_json(funnel.as_table(written.stages))
+        print_json([stage.to_json() for stage in written.stages])
     else:
         console(stderr=False).print(funnel_table(written.stages))
     for note in (written.sync, *written.warnings):
@@ -71,7 +71,7 @@ def why(
 def select(
     dataset: DatasetArgument,
     set_: SetOption = [],  # noqa: B006
-    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a [select] table.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="F.toml", help="A TOML file with a `select` table.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the limits that earlier calls set.")] = False,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Save as a named selection, change no other.")

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the config dataclasses, and the metrics into docs/dataset.md: `make docs`."""
+"""Write docs/settings.md, and the metrics and reasons into docs/dataset.md and docs/reasons.md: `make docs`."""
 
 import ast
 import dataclasses
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hs_data.manifests.settings import ranges
 from hs_data.pipeline.config import Config
-from hs_data.pipeline.score.registry import METRICS, LimitSettings
+from hs_data.pipeline.score.registry import METRICS, REASONS, LimitSettings
 from hs_data.trainer.config import TrainConfig
 from hs_data.trainer.recipes.registry import own_recipes
 
@@ -91,8 +91,16 @@ def metric_rows() -> typing.Iterator[str]:
         yield f"| {' | '.join(cells)} |\n"
 
 
+def with_reasons(page: str) -> str:
+    """Return docs/reasons.md with the table of reasons made anew."""
+    head, _, _ = page.partition("| reason | meaning |")
+    rows = (f"| `{reason}` | {meaning} |\n" for reason, meaning in REASONS.items())
+    return f"{head}| reason | meaning |\n|---|---|\n{''.join(rows)}"
+
+
 if __name__ == "__main__":
     folder = Path(__file__).parent
     (folder / "settings.md").write_text(render(), encoding="utf-8")
-    dataset = folder / "dataset.md"
-    dataset.write_text(with_metrics(dataset.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, made_anew in (("dataset.md", with_metrics), ("reasons.md", with_reasons)):
+        page = folder / name
+        page.write_text(made_anew(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -15,6 +15,23 @@ DATA_FOLDERS = ("shards", "work/scores")
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommittedFile:
+    """The file that holds the rows of a unit."""
+
+    path: str
+    """Below the dataset."""
+    sha256: str
+    bytes: int
+    rows: int | None = None
+    """Frames of a shard; None of a file of scores, as `row_groups`."""
+    row_groups: int | None = None
+
+    def to_json(self) -> dict[str, int | str]:
+        """Return what is known of it."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Commit:
     """A finished unit: one receipt per item, the file that holds the rows, and what it cost."""
 
@@ -26,8 +43,8 @@ class Commit:
     """Identity of the settings, models and code version that made it."""
     receipts: Mapping[str, dict[str, Any]]
     """Item id to what is known of it, a few hundred bytes each; no pixels, no latents."""
-    file: dict[str, Any] | None = None
-    """Path below the dataset, sha256, bytes and rows; None when there are no rows."""
+    file: CommittedFile | None = None
+    """None when there are no rows."""
     costs: dict[str, float] = field(default_factory=dict)
     """CPU seconds per stage, and footage seconds."""
     generation: int = 0
@@ -52,7 +69,8 @@ class CommitLog:
             stands: told an earlier attempt's commit, says whether it holds; one that does not is followed by the next
                 generation, and never written over.
         """
-        stored = {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "file", "costs")}
+        stored = {name: getattr(commit, name) for name in ("phase", "fingerprint", "receipts", "costs")}
+        stored["file"] = None if commit.file is None else commit.file.to_json()
         text = canonical_json({"schema_version": SCHEMA_VERSION, **stored})
         if replace:
             write_bytes(self.path_of(commit), text.encode())
@@ -88,8 +106,9 @@ class CommitLog:
         unit, generation = _place(path)
         table = read_json(path)
         self._check_version(table.pop("schema_version", 1))  # the first version did not say it
-        self._check_file(path, table["file"])
-        return Commit(**{**table, "phase": phase, "unit": unit, "generation": generation})
+        file = None if table["file"] is None else CommittedFile(**table["file"])
+        self._check_file(path, file)
+        return Commit(**{**table, "file": file, "phase": phase, "unit": unit, "generation": generation})
 
     def _check_version(self, version: object) -> None:
         """Refuse what another version left: its receipts may have other fields, or the same ones mean other things."""
@@ -98,12 +117,12 @@ class CommitLog:
             how = "remove it and build again, or build into a new folder"
             raise DatasetError(f"{self._folder.parent}: {what}; {how}")
 
-    def _check_file(self, path: Path, file: Mapping[str, Any] | None) -> None:
+    def _check_file(self, path: Path, file: CommittedFile | None) -> None:
         """Refuse a commit of somebody else's making: what it names would be read, and removed."""
         if file is None:
             return
         said_by = path.relative_to(self._dataset).as_posix()
-        name = inside(self._dataset, file["path"], said_by=said_by).relative_to(self._dataset)
+        name = inside(self._dataset, file.path, said_by=said_by).relative_to(self._dataset)
         if name.parent.as_posix() not in DATA_FOLDERS:
             raise DatasetError(f"{path}: {name} is no shard or file of scores; remove this commit and build again")
 
@@ -122,8 +141,8 @@ def is_whole(dataset: Path, commit: Commit) -> bool:
     """Tell whether the file of a commit is there with the size it had."""
     if commit.file is None:
         return True
-    path = dataset / commit.file["path"]
-    return path.is_file() and path.stat().st_size == commit.file["bytes"]
+    path = dataset / commit.file.path
+    return path.is_file() and path.stat().st_size == commit.file.bytes
 
 
 def total_costs(dataset: Path) -> dict[str, float]:

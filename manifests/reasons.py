@@ -1,4 +1,4 @@
-"""The closed vocabulary of reasons: why an input file or a clip did not become training data."""
+"""The vocabulary of reasons: why an input file or a clip did not become training data. Metrics add their own."""
 
 REASONS: dict[str, str] = {
     # the file
@@ -49,8 +49,3 @@ REASONS: dict[str, str] = {
     "internal_error": "hs-data itself failed on it, or it crashed its worker twice",
 }
 """Reason to the sentence that explains it to a person."""
-
-
-def explain(reason: str) -> str:
-    """Say what a reason means; a `KeyError` is a bug of ours, for the vocabulary is closed."""
-    return REASONS[reason]

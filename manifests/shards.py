@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .commits import CommittedFile
 from .errors import DatasetError
 from .schema import SCHEMA_VERSION, Column
 from .storage import sha256_file
@@ -238,9 +239,14 @@ def _is_one_data_page(header: bytes, size: int) -> bool:
     return numbers == [0, size, size]
 
 
-def describe_shard(root: Path, path: str) -> dict[str, int | str]:
-    """Return what commits and the index say of a shard: path, sha256, bytes, rows, row groups."""
+def describe_shard(root: Path, path: str) -> CommittedFile:
+    """Return what commits and the index say of a shard."""
     whole = root / path
     metadata = pq.read_metadata(whole)
-    facts = {"path": path, "sha256": sha256_file(whole), "bytes": whole.stat().st_size}
-    return {**facts, "rows": metadata.num_rows, "row_groups": metadata.num_row_groups}
+    return CommittedFile(
+        path=path,
+        sha256=sha256_file(whole),
+        bytes=whole.stat().st_size,
+        rows=metadata.num_rows,
+        row_groups=metadata.num_row_groups,
+    )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .clip_rows import ROW_GROUP_ROWS, RowLocations, write_clips
+from .commits import CommittedFile
 from .counts import count_clips, count_videos
 from .errors import DatasetError
 from .index import CLIPS, INDEX, TABLES, VIDEOS, DatasetIndex, ShardEntry, index_fault, read_index, write_index
@@ -100,6 +101,7 @@ def list_shards(root: Path, clips: pa.Table, known: Iterable[ShardEntry]) -> tup
     return tuple(replace(entries[path], clips=num_kept[path]) for path in paths)
 
 
-def shard_entry(file: Mapping[str, Any]) -> ShardEntry:
+def shard_entry(file: CommittedFile) -> ShardEntry:
     """Return the index's entry for a shard, from what its commit says of it."""
-    return ShardEntry(**{name: file[name] for name in ("path", "sha256", "bytes", "rows")})
+    assert file.rows is not None  # it is no file of scores
+    return ShardEntry(path=file.path, sha256=file.sha256, bytes=file.bytes, rows=file.rows)

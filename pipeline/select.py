@@ -1,16 +1,17 @@
 """Select: scores and rules in, verdicts out. No decoding, no model: moving a threshold takes seconds."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..manifests.schema import VERDICT_FIELDS
 from ..manifests.settings import Range, check_ranges
 from .failures import Failures
-from .score.metric import Rule, measured
+from .score.columns import ScoreColumns
+from .score.metric import ClipKind, Rule, measured
 from .score.registry import RULES, LimitSettings
 from .splits import assign
 
@@ -52,24 +53,21 @@ def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str |
         A table in the order of `scores` with `verdict`, `reason`, `value`, `threshold`, `failures`, `clip_class`,
         `split`, `crop_policy` and `leakage`.
     """
-    has_face = ~_is_null(scores, "track")
-    silent = has_face & (_numbers(scores, "speech_share") < config.min_speech_share)
-    kinds = {
-        "all": has_face,
-        "speech": has_face & ~silent,
-        "silent": silent,
-        "synced": has_face & ~silent & _judge_sync(scores, config),
-        "unnamed": has_face & ~(_numbers(scores, "annotated_faces") == 1),
-    }
-    failures = Failures(len(scores))
-    failures.add("no_face", ~has_face, np.zeros(len(scores)), 1.0)
+    clips = ScoreColumns(scores)
+    judge, failures = Judge(clips, config, judged_as or policy), Failures(len(scores))
+    failures.add("no_face", ~clips.has_face, np.zeros(len(scores)), 1.0)
     for rule in RULES:
-        _apply(rule, scores, config, judged_as or policy, kinds[rule.clips], failures)
-    _mark_gaps(scores, failures)
-    _limit_silent(scores, config, silent, failures)
+        threshold = judge.threshold(rule)
+        if threshold is not None:
+            failures.add(rule.reason, judge.fails(rule, threshold), judge.values(rule), threshold)
+    for word, reason in (("identity", "identity_jump"), ("gap", "face_gap")):
+        # A clip that is too short because the face went away, or another came, is told so.
+        failures.rename("too_short", clips.equals("start_kind", word) | clips.equals("end_kind", word), reason)
+    over = judge.silent_over_quota(~failures.any)
+    failures.add("no_speech", over, clips.numbers("speech_share"), config.min_speech_share)
     columns = {
         **failures.columns(),
-        "clip_class": np.where(silent, "silent", "speech"),
+        "clip_class": np.where(judge.kinds["silent"], "silent", "speech"),
         "split": assign(
             scores, val_share=config.val_share, test_share=config.test_share, official=config.official_splits
         ),
@@ -80,56 +78,74 @@ def select(scores: pa.Table, config: SelectConfig, policy: str, judged_as: str |
     return pa.table([pa.array(columns[f.name], f.type) for f in fields], schema=pa.schema(fields))
 
 
-def _judge_sync(scores: pa.Table, config: SelectConfig) -> np.ndarray:
-    return np.array([judges_sync(config, trust) for trust in scores["sync_trust"].to_pylist()], bool)
-
-
 def judges_sync(config: SelectConfig, trust: str | None) -> bool:
     """Tell whether a lead of such trust may drop a speaking clip."""
     return trust == "high" if config.sync_rules == "trusted" else config.sync_rules == "always"
 
 
-def _apply(
-    rule: Rule, scores: pa.Table, config: SelectConfig, policy: str, judged: np.ndarray, failures: Failures
-) -> None:
-    threshold = float(getattr(config, rule.limit))
-    if rule.off_at_zero and threshold == 0:
-        return
-    column = rule.measured(policy)
-    if column is None:
-        return
-    values = _numbers(scores, column)
-    sizes = np.abs(values) if rule.side == "max_either_way" else values
-    beyond = sizes < threshold if rule.side == "min" else sizes > threshold
-    failures.add(rule.reason, beyond & judged, values, threshold)  # a value that was not measured (NaN) compares false
+class Judge:
+    """The limits, applied to columns: the one place that tells which clips a limit drops.
 
+    Args:
+        clips: all candidates.
+        limits: the limits in use.
+        policy: the crop policy whose measurements are judged.
+    """
 
-def _mark_gaps(scores: pa.Table, failures: Failures) -> None:
-    """A clip that is too short because the face went away, or another came, is told so."""
-    for word, reason in (("identity", "identity_jump"), ("gap", "face_gap")):
-        failures.rename("too_short", _equals(scores, "start_kind", word) | _equals(scores, "end_kind", word), reason)
+    def __init__(self, clips: ScoreColumns, limits: SelectConfig, policy: str) -> None:
+        self._clips, self._policy, self.limits = clips, policy, limits
+        has_face = clips.has_face
+        silent = has_face & (clips.numbers("speech_share") < limits.min_speech_share)
+        self.kinds: dict[ClipKind, np.ndarray] = {
+            "all": has_face,
+            "speech": has_face & ~silent,
+            "silent": silent,
+            "synced": has_face & ~silent & self._trusted(),
+            "unnamed": has_face & ~(clips.numbers("annotated_faces") == 1),
+        }
+        """[N] bool: the clips that a rule of each kind judges."""
 
+    def threshold(self, rule: Rule) -> float | None:
+        """Return the limit in use; None when the rule is off."""
+        value = float(getattr(self.limits, rule.limit))
+        return None if rule.off_at_zero and value == 0 else value
 
-def _limit_silent(scores: pa.Table, config: SelectConfig, silent: np.ndarray, failures: Failures) -> None:
-    """Keep silent clips up to their target share, picked by their ids: the choice is stable as data are added."""
-    good = ~failures.any
-    quota = round(int((good & ~silent).sum()) * config.silent_share / (1 - config.silent_share))
-    places = np.flatnonzero(good & silent)
-    ids = scores["clip_id"].take(pa.array(places)).to_pylist()
-    over = np.zeros(len(scores), bool)
-    over[places[sorted(range(len(ids)), key=ids.__getitem__)][quota:]] = True
-    failures.add("no_speech", over, _numbers(scores, "speech_share"), config.min_speech_share)
+    def values(self, rule: Rule) -> np.ndarray:
+        """Return what a rule looks at, [N]; NaN where it was not measured."""
+        column = rule.measured(self._policy)
+        return np.full(len(self._clips), np.nan) if column is None else self._clips.numbers(column)
 
+    def sizes(self, rule: Rule) -> np.ndarray:
+        """Return what a rule compares with its limit, [N]; NaN where it was not measured."""
+        values = self.values(rule)
+        return np.abs(values) if rule.side == "max_either_way" else values
 
-def _equals(table: pa.Table, column: str, word: str) -> np.ndarray:
-    return pc.call_function("equal", [table[column], word]).fill_null(False).to_numpy()
+    def fails(self, rule: Rule, threshold: float | None) -> np.ndarray:
+        """Tell which clips a rule drops at a threshold, [N] bool; None drops none."""
+        if threshold is None:
+            return np.zeros(len(self._clips), bool)
+        sizes = self.sizes(rule)
+        beyond = sizes < threshold if rule.side == "min" else sizes > threshold
+        return beyond & self.kinds[rule.clips]  # a value that was not measured (NaN) compares false
 
+    def silent_over_quota(self, good: np.ndarray) -> np.ndarray:
+        """Tell which silent clips come after their target share is full, [N] bool.
 
-def _numbers(table: pa.Table, column: str) -> np.ndarray:
-    """Return a column as it was stored: float32 stays float32, so that a value that equals its limit passes."""
-    values = table[column]
-    return (values if values.type == pa.float32() else values.cast(pa.float64())).to_numpy()
+        They are picked by their ids, so the choice is stable as data are added.
 
+        Args:
+            good: [N] bool, the clips that no limit drops.
+        """
+        silent = self.kinds["silent"]
+        quota = round(int((good & ~silent).sum()) * self.limits.silent_share / (1 - self.limits.silent_share))
+        over = np.zeros(len(self._clips), bool)
+        over[self._silent[good[self._silent]][quota:]] = True
+        return over
 
-def _is_null(table: pa.Table, column: str) -> np.ndarray:
-    return table[column].is_null().to_numpy()
+    @cached_property
+    def _silent(self) -> np.ndarray:
+        return self._clips.by_id(np.flatnonzero(self.kinds["silent"]))
+
+    def _trusted(self) -> np.ndarray:
+        codes, words = self._clips.codes("sync_trust")
+        return np.array([judges_sync(self.limits, trust) for trust in (*words, None)], bool)[codes]  # -1: the last

@@ -1,4 +1,4 @@
-"""docs/extending.md: its examples are the package in tests/fixtures/plugin, that hs-data builds with."""
+"""docs/extending.md: its examples are files that other tests build and train with."""
 
 import configparser
 import json
@@ -53,9 +53,20 @@ def studio(demo_videos: Path, tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in PLUGIN.iterdir() if path.is_file()))
-def test_the_examples_of_the_page_are_the_files_of_the_package(name: str):
-    assert BLOCKS[name] == (PLUGIN / name).read_text(encoding="utf-8")
+EXAMPLES = {
+    **{path.name: path for path in sorted(PLUGIN.iterdir()) if path.is_file()},
+    "face_score.py": ROOT / "pipeline" / "score" / "metrics" / "face_score.py",
+    "recipe.py": PLUGIN.parent / "recipes" / "pixelmlp" / "recipe.py",
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_page_are_files_that_run(name: str):
+    assert BLOCKS[name] == EXAMPLES[name].read_text(encoding="utf-8")
+
+
+def test_every_example_of_the_page_is_a_file():
+    assert BLOCKS.keys() == {*EXAMPLES, "pyproject.toml"}
 
 
 def test_the_entry_points_of_the_page_are_those_of_the_package():

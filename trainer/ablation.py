@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,9 +12,9 @@ from ..manifests import settings
 from ..manifests.dataset import open_dataset
 from ..manifests.errors import ConfigError
 from ..manifests.storage import read_json, write_bytes, write_json
-from ..pipeline.report.ablation import ablation_page, ablation_table
+from ..pipeline.report.ablation import AblationFacts, Condition, ablation_page, ablation_table
 from ..pipeline.run.recrop import recrop
-from .audio_gap import ArmPairs, Condition, summarise_arms
+from .audio_gap import ArmPairs, summarise_arms
 from .checkpoint import checkpoints, find_checkpoint, read_state
 from .config import TrainConfig
 from .data.config import open_validation
@@ -64,7 +63,7 @@ class Ablation:
 
 def run_ablation(
     ablation: Ablation, *, input_dir: Path | None, executor: str, num_workers: int, console: Console
-) -> dict[str, Any]:
+) -> AblationFacts:
     """Cut the clips, train and judge every arm that is not done, and write `ablation.json` and `ablation.html`.
 
     An arm is a crop policy, the temporal attention and a seed. Stage 1 has no temporal attention, so the arms of a
@@ -78,7 +77,7 @@ def run_ablation(
         console: where progress and the table are shown.
 
     Returns:
-        What stands in `ablation.json`.
+        Content of `ablation.json`.
 
     Raises:
         ConfigError: the folder holds an ablation with other settings.
@@ -101,14 +100,15 @@ def run_ablation(
             console=console,
         )
     arms = list(_arms(ablation, folders, console))
-    facts = {"settings": told, "seeds": list(ablation.seeds), **summarise_arms(arms)}
+    summaries, differences = summarise_arms(arms)
+    facts = AblationFacts(settings=told, seeds=ablation.seeds, arms=summaries, differences=differences)
     write_json(ablation.folder / "ablation.json", facts)
     write_bytes(ablation.folder / "ablation.html", ablation_page(facts).encode())
     console.print(ablation_table(facts))
     return facts
 
 
-def _check_settings(ablation: Ablation, tables: Mapping[str, str]) -> dict[str, Any]:
+def _check_settings(ablation: Ablation, tables: Mapping[str, str]) -> dict[str, object]:
     """Write down what all arms have in common, and refuse a folder where it was something else."""
     told = {**asdict(ablation), "init": list(ablation.init), "assignments": list(ablation.assignments)}
     told |= {"dataset": str(ablation.dataset.resolve()), "tables": dict(tables)}

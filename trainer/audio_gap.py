@@ -3,29 +3,17 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..manifests.errors import DatasetError
+from ..pipeline.report.ablation import Bands, Condition, ConditionSummary, Difference, GapEstimate
 from .validation import LEVELS, Pair, interval
 
 Gaps = Mapping[tuple[int, str], float]
 """Mean gap of the samples of a clip under a seed, by both."""
 BANDS = ("all", *range(LEVELS))
 """Noise levels that are told apart, and all of them together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """What an arm differs in from the others, its seed apart."""
-
-    policy: str
-    masked: bool
-    """Whether temporal attention sees the mouth's region alone."""
-
-    def __str__(self) -> str:
-        return f"{self.policy}, {'masked' if self.masked else 'unmasked'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +25,11 @@ class ArmPairs:
     pairs: Sequence[Pair]
 
 
-def summarise_arms(arms: Sequence[ArmPairs]) -> dict[str, Any]:
+def summarise_arms(arms: Sequence[ArmPairs]) -> tuple[list[ConditionSummary], list[Difference]]:
     """Average arms over seeds, and compare them pair by pair: the same clip, window, noise and seed.
 
     Returns:
-        `arms`: for each condition its loss and its gap by noise level. `differences`: gaps of one condition less those
-        of another; policies with the first one, and masked with unmasked. As JSON values.
+        Loss and gaps of each condition, and the differences of policies from the first one and of masked from unmasked.
 
     Raises:
         DatasetError: two arms were not judged on the same samples.
@@ -52,16 +39,15 @@ def summarise_arms(arms: Sequence[ArmPairs]) -> dict[str, Any]:
     for arm in arms:
         by_condition[arm.condition].append(arm)
     tables = {condition: {band: gaps(found, band) for band in BANDS} for condition, found in by_condition.items()}
-    return {
-        "arms": [
-            {**_named(condition), "loss": _loss(by_condition[condition]), "gap": _estimates(table)}
-            for condition, table in tables.items()
-        ],
-        "differences": [
-            {"of": _named(one), "from": _named(other), "gap": _estimates(_subtract(tables[one], tables[other]))}
-            for one, other in _comparisons(list(tables))
-        ],
-    }
+    summaries = [
+        ConditionSummary(condition=condition, loss=_loss(by_condition[condition]), gap=_estimates(table))
+        for condition, table in tables.items()
+    ]
+    differences = [
+        Difference(one=one, other=other, gap=_estimates(_subtract(tables[one], tables[other])))
+        for one, other in _comparisons(list(tables))
+    ]
+    return summaries, differences
 
 
 def check_same_samples(arms: Sequence[ArmPairs]) -> None:
@@ -85,31 +71,31 @@ def gaps(arms: Sequence[ArmPairs], band: str | int) -> Gaps:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-def estimate(found: Gaps) -> dict[str, Any] | None:
+def estimate(found: Gaps) -> GapEstimate | None:
     """Return the mean over clips and seeds, and a 95 % interval over either, the other averaged first.
 
-    `over_clips` says what other clips would change, `over_seeds` what other trainings would; None for fewer than two.
+    `over_clips` says what other clips would change, `over_seeds` what other trainings would.
     """
     if not found:
         return None
-    return {
-        "mean": float(np.mean(list(found.values()))),
-        "over_clips": _interval(found, 1),
-        "over_seeds": _interval(found, 0),
-        "num_clips": len({clip for _, clip in found}),
-        "num_seeds": len({seed for seed, _ in found}),
-    }
+    return GapEstimate(
+        mean=float(np.mean(list(found.values()))),
+        over_clips=_interval(found, 1),
+        over_seeds=_interval(found, 0),
+        num_clips=len({clip for _, clip in found}),
+        num_seeds=len({seed for seed, _ in found}),
+    )
 
 
-def _interval(found: Gaps, axis: int) -> list[float] | None:
+def _interval(found: Gaps, axis: int) -> tuple[float, float] | None:
     groups: dict[int | str, list[float]] = defaultdict(list)
     for key, value in found.items():
         groups[key[axis]].append(value)
     numbers = interval([float(np.mean(values)) for values in groups.values()])
-    return None if numbers is None else [numbers.low, numbers.high]
+    return None if numbers is None else (numbers.low, numbers.high)
 
 
-def _estimates(table: Mapping[str | int, Gaps]) -> dict[str, Any]:
+def _estimates(table: Mapping[str | int, Gaps]) -> Bands:
     return {str(band): estimate(found) for band, found in table.items()}
 
 
@@ -122,10 +108,6 @@ def _comparisons(conditions: Sequence[Condition]) -> list[tuple[Condition, Condi
     policies = [(c, Condition(policy=first, masked=c.masked)) for c in conditions if c.policy != first]
     masks = [(c, Condition(policy=c.policy, masked=False)) for c in conditions if c.masked]
     return [(one, other) for one, other in [*policies, *masks] if other in conditions]
-
-
-def _named(condition: Condition) -> dict[str, Any]:
-    return {"policy": condition.policy, "masked": condition.masked}
 
 
 def _loss(arms: Sequence[ArmPairs]) -> float:

@@ -18,6 +18,7 @@ from ..encode.items import EncodeItem, decode_runs
 from ..media.costs import Costs
 from ..media.decode import DecodeConfig, Frame
 from ..media.probe import probe
+from ..media.source_reader import SourceReader
 from ..media.stretch import decode_stretch
 from .clips import ExportClip
 from .film import ClipFilm
@@ -100,12 +101,12 @@ def _from_source(
 ) -> Iterator[tuple[str, Failure | None]]:
     """Decode each stretch once and yield how each clip ended."""
     by_id = {clip.clip_id: clip for clip in clips}
-    config = _decoding(dataset)
+    reader = SourceReader(path, video, _decoding(dataset), Costs())
     for run in decode_runs([_item(dataset, clip, video) for clip in clips]):
         waiting = [_OpenFilm(item, cutting) for item in run.items]
         stretch = range(run.start_frame, run.end_frame)
         try:
-            for film in decode_stretch(path, video, stretch, waiting, _OpenFilm.add, config=config, costs=Costs()):
+            for film in decode_stretch(reader, stretch, waiting, _OpenFilm.add):
                 waiting.remove(film)
                 clip = by_id[film.item.clip_id]
                 film.finish(_pcm(dataset, clip), targets[clip.clip_id])

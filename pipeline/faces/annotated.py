@@ -72,6 +72,7 @@ class AnnotatedLinker:
         track.boxes.append(box)
         track.landmarks.append(None)
         track.detected.append(True)
+        track.scores.append(np.nan)
         self._extended(track, range(frame, frame + 1))
 
 

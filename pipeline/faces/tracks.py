@@ -41,6 +41,7 @@ class Track:
     boxes: list[np.ndarray] = field(default_factory=list)  # each [4]
     landmarks: list[np.ndarray | None] = field(default_factory=list)  # each [5, 2]
     detected: list[bool] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)  # the detector's own; NaN where it was not asked
     ended_by: str = "end"
 
     @property
@@ -163,9 +164,11 @@ class Linker:
             between = None if points is None or last_points is None else last_points + part * (points - last_points)
             track.landmarks.append(between)
             track.detected.append(False)
+            track.scores.append(np.nan)
         track.boxes.append(box)
         track.landmarks.append(points)
         track.detected.append(True)
+        track.scores.append(float(found.scores[column]))
         self._extended(track, range(first, frame + 1))
 
     def _close(self, tracks: list[Track], ended_by: str) -> None:

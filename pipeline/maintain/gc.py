@@ -74,8 +74,8 @@ def find_waste(root: Path, min_age_h: float) -> Iterator[Waste]:
             yield Waste(path=path, why="quarantine of other settings")
     in_use = named_files(root, without=stale)
     for commit in stale:
-        if commit.file is not None and commit.file["path"] not in in_use and (root / commit.file["path"]).is_file():
-            yield Waste(path=root / commit.file["path"], why="shards and scores of other settings")
+        if commit.file is not None and commit.file.path not in in_use and (root / commit.file.path).is_file():
+            yield Waste(path=root / commit.file.path, why="shards and scores of other settings")
     for path in _old(unnamed_files(root), min_age_h):
         yield Waste(path=path, why="shards and scores that nothing names")
     for path in _old(temporary_files(root), min_age_h):

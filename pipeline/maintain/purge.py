@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ...manifests import selections
 from ...manifests.clip_rows import RowLocations, write_clips
-from ...manifests.commits import Commit, CommitLog
+from ...manifests.commits import Commit, CommitLog, CommittedFile
 from ...manifests.counts import recount_videos
 from ...manifests.dataset import open_dataset
 from ...manifests.forgotten import KINDS, Forgotten
@@ -113,7 +113,7 @@ def require_sources(root: Path, names: Names) -> None:
             require_stated(root, path, stated)
     for commit, _ in _changed_scores(root, names):
         assert commit.file is not None
-        require_stated(root, commit.file["path"], stated)
+        require_stated(root, commit.file.path, stated)
     for name in selections.names(root):
         selections.require_saved(root, name)
 
@@ -123,16 +123,16 @@ def shards_of(root: Path) -> set[str]:
     dataset = open_dataset(root)
     named = {shard.path for shard in dataset.index.shards}
     named |= set(dataset.clips(["shard"])["shard"].drop_null().to_pylist())
-    named |= {commit.file["path"] for commit in CommitLog(root).load("encode") if commit.file is not None}
+    named |= {commit.file.path for commit in CommitLog(root).load("encode") if commit.file is not None}
     return {path for path in named if (root / path).is_file()}
 
 
 def _changed_scores(root: Path, names: Names) -> Iterator[tuple[Commit, list[bool]]]:
     """Yield the commits of scores that something goes of, with which rows of their files stay."""
     for commit in list(CommitLog(root).load("score")):
-        if commit.file is None or not (root / commit.file["path"]).is_file():
+        if commit.file is None or not (root / commit.file.path).is_file():
             continue
-        ids = pq.read_table(root / commit.file["path"], columns=["clip_id"])["clip_id"].to_pylist()
+        ids = pq.read_table(root / commit.file.path, columns=["clip_id"])["clip_id"].to_pylist()
         stays = [clip_id in names.known for clip_id in ids]
         if not all(stays):
             yield commit, stays
@@ -141,13 +141,13 @@ def _changed_scores(root: Path, names: Names) -> Iterator[tuple[Commit, list[boo
 def _purge_scores(root: Path, names: Names) -> None:
     for commit, stays in _changed_scores(root, names):
         assert commit.file is not None
-        old = root / commit.file["path"]
+        old = root / commit.file.path
         left = pq.read_table(old, columns=list(SCORES), schema=SCORE_SCHEMA).filter(pa.array(stays, pa.bool_()))
-        path = successor(commit.file["path"], left["clip_id"].to_pylist())
+        path = successor(commit.file.path, left["clip_id"].to_pylist())
         with atomic_path(root / path) as temporary:
             bulky = RowLocations.of_tables([old], [len(stays)]).take(np.array(stays, bool))
             write_clips(temporary, left, bulky, SCORE_SCHEMA)
-        file = {"path": path, "sha256": sha256_file(root / path), "bytes": (root / path).stat().st_size}
+        file = CommittedFile(path=path, sha256=sha256_file(root / path), bytes=(root / path).stat().st_size)
         receipts = {item: _moved(receipt, stays) for item, receipt in commit.receipts.items()}
         CommitLog(root).add(replace(commit, file=file, receipts=receipts), replace=True)
 
@@ -186,14 +186,14 @@ def _owner(item: str) -> str:
 
 
 def _follow_rewrite(root: Path, commit: Commit, rewrites: dict[str, ShardRewrite]) -> Commit:
-    if commit.phase != "encode" or commit.file is None or commit.file["path"] not in rewrites:
+    if commit.phase != "encode" or commit.file is None or commit.file.path not in rewrites:
         return commit
-    rewrite = rewrites[commit.file["path"]]
+    rewrite = rewrites[commit.file.path]
     receipts = {
         item: {**receipt, "row_group": rewrite.row_groups[receipt["row_group"]]} if "row_group" in receipt else receipt
         for item, receipt in commit.receipts.items()
     }
-    return replace(commit, receipts=receipts, file=rewrite.path and describe_shard(root, rewrite.path))
+    return replace(commit, receipts=receipts, file=None if rewrite.path is None else describe_shard(root, rewrite.path))
 
 
 def _purge_plans(root: Path, names: Names) -> None:

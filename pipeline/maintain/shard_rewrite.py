@@ -31,7 +31,7 @@ def stated_hashes(root: Path) -> Stated:
     """Return the sha256 that commits and the index state of each shard and score file."""
     log = CommitLog(root)
     files = [commit.file for phase in ("score", "encode") for commit in log.load(phase) if commit.file is not None]
-    pairs = [(file["path"], file["sha256"]) for file in files]
+    pairs = [(file.path, file.sha256) for file in files]
     stated: dict[str, set[str]] = {}
     for path, sha256 in [*pairs, *((shard.path, shard.sha256) for shard in read_index(root).shards)]:
         stated.setdefault(path, set()).add(sha256)

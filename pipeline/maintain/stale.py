@@ -15,7 +15,7 @@ def named_files(root: Path, without: Collection[Commit] = ()) -> set[str]:
     named = {shard.path for shard in read_index(root).shards} if (root / INDEX).is_file() else set()
     log = CommitLog(root)
     commits = [commit for phase in ("score", "encode") for commit in log.load(phase) if commit not in without]
-    return named | {commit.file["path"] for commit in commits if commit.file is not None}
+    return named | {commit.file.path for commit in commits if commit.file is not None}
 
 
 def unnamed_files(root: Path) -> Iterator[Path]:

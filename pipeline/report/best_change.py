@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from ..select import RULES, Rule
 from .clip_columns import ClipColumns
 from .funnel import Stage
 from .terminal import duration
-from .what_if import WhatIf
+from .what_if import RuleRow, WhatIf
 
 WORTH_TELLING = 0.3
 """A stage that takes a larger share than this is told of."""
@@ -41,7 +40,7 @@ class Change:
         return f"without {named[0]} and {named[1]} together {gained}; {alone}"
 
 
-def best_change(clips: ClipColumns, what_if: WhatIf, table: Sequence[dict[str, Any]]) -> Change | None:
+def best_change(clips: ClipColumns, what_if: WhatIf, table: Sequence[RuleRow]) -> Change | None:
     """Return the rule or the pair of rules that gains the most hours; None where nothing would be gained.
 
     Args:
@@ -49,7 +48,7 @@ def best_change(clips: ClipColumns, what_if: WhatIf, table: Sequence[dict[str, A
         what_if: their rules.
         table: what `rule_table` says of them, in the order of `RULES`.
     """
-    gains = np.array([row["hours_gained"] for row in table])
+    gains = np.array([row.hours_gained for row in table])
     single = int(np.argmax(gains))
     pairs = list(_pairs(clips, what_if))
     best = max(pairs, key=lambda pair: gains[pair[0]] + gains[pair[1]] + pair[2], default=None)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
+from ..score.columns import ScoreColumns
 from ..score.registry import CLIP_SCHEMA
 
 PER_FRAME = ("boxes", "landmarks", "mouth_opening", "sync_curve", "thumbnail", "failures")
@@ -21,7 +22,7 @@ REPEATED = (
 """Text columns that say the same many times."""
 
 
-class ClipColumns:
+class ClipColumns(ScoreColumns):
     """All candidate clips of a dataset; about 300 bytes a clip are held.
 
     Args:
@@ -36,39 +37,11 @@ class ClipColumns:
         try:
             self._file = pq.ParquetFile(path, read_dictionary=sorted(REPEATED))
             names = [name for name in self._file.schema_arrow.names if name not in PER_FRAME]
-            self._table = dataset.judged(self._file.read(columns=names).unify_dictionaries())
+            super().__init__(dataset.judged(self._file.read(columns=names).unify_dictionaries()))
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{path}: cannot be read ({error}); build again") from error
         self._dataset = dataset
         self._row_group_rows = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
-
-    def __len__(self) -> int:
-        return self._table.num_rows
-
-    def numbers(self, name: str) -> np.ndarray:
-        """Return a number column, [N]; NaN where nothing was measured.
-
-        float32 stays float32, as in `select`.
-        """
-        column = self._table[name]
-        return (column if column.type == pa.float32() else column.cast(pa.float64())).to_numpy()
-
-    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
-        """Return a text column as codes [N] int32 and the words they stand for; -1: null."""
-        column = self._table[name].combine_chunks()
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        return chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False), chunk.dictionary.to_pylist()
-
-    def equals(self, name: str, word: str) -> np.ndarray:
-        """Tell where a text column says `word`, [N] bool."""
-        codes, words = self.codes(name)
-        return codes == words.index(word) if word in words else np.zeros(len(self), bool)
-
-    def ids(self, places: np.ndarray | list[int]) -> list[str]:
-        """Return the ids of the clips at these places."""
-        return self._table["clip_id"].take(pa.array(places, pa.int64())).to_pylist()
 
     def has_id(self, names: set[str]) -> np.ndarray:
         """Tell which clips go by one of these ids, [N] bool."""
@@ -77,13 +50,8 @@ class ClipColumns:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """Places [N] sorted by clip id: ids are hashes, so the first ones are a sample that stays as data are added."""
-        return pc.call_function("sort_indices", [self._table["clip_id"]], pc.SortOptions()).to_numpy().astype(np.int64)
-
-    @cached_property
-    def has_face(self) -> np.ndarray:
-        """[N] bool."""
-        return self._table["track"].is_valid().to_numpy()
+        """Indices [N] of all clips, sorted by clip id."""
+        return self.by_id(np.arange(len(self)))
 
     @cached_property
     def is_kept(self) -> np.ndarray:

@@ -14,11 +14,11 @@ from .calibrate import SavedCalibration
 from .clip_columns import ClipColumns
 from .duplicates import mouth_traces
 from .figures import ClipHistogram, FileHistogram, HoursByOwner, LatentStatistics, PoseGrid
-from .funnel import Stage, as_table
+from .funnel import Stage
 from .provenance import Provenance, provenance
 from .samples import Sample
 from .sync_verdict import SyncVerdict
-from .what_if import WhatIf, rule_table, sync_table
+from .what_if import RuleRow, SyncGrid, WhatIf, rule_table, sync_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,10 @@ class ReportFacts:
     kept_hours: float
     hours_in: float
     warnings: Sequence[str]
-    funnel: Sequence[object]
-    """Stages, as `as_table` gives them."""
-    what_if: Sequence[object]
-    """A row per rule, as `rule_table` gives them."""
+    funnel: Sequence[Stage]
+    what_if: Sequence[RuleRow]
     sync_verdict: SyncVerdict
-    sync: object | None
-    """Hours over confidence and lead, as `sync_table` gives them."""
+    sync: SyncGrid | None
     calibration: SavedCalibration | None
     figures: Sequence[ClipHistogram]
     file_figures: Sequence[FileHistogram]
@@ -97,7 +94,7 @@ def gather(
         kept_hours=round(stages[-1].hours_out, 6),
         hours_in=round(stages[0].hours_in, 6),
         warnings=[*large_losses(stages, change and change.words(what_if)), *notes(dataset)],
-        funnel=as_table(stages),
+        funnel=stages,
         what_if=rules,
         sync_verdict=sync,
         sync=sync_table(clips, what_if),

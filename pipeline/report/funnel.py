@@ -6,7 +6,6 @@ each, so that footage with two faces counts twice; the last stage says how much 
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,6 +78,13 @@ class Stage:
     def hours_repeated(self) -> float:
         """Length that comes in more than once."""
         return self.frames_repeated / FRAMES_PER_HOUR
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as `report.json` has it."""
+        hours = {name: round(getattr(self, name), 6) for name in ("hours_in", "hours_out", "hours_repeated")}
+        losses = [{"reason": loss.reason, "number": loss.number, "hours": round(loss.hours, 6)} for loss in self.losses]
+        numbers = {"number_in": self.number_in, "number_out": self.number_out}
+        return {"name": self.name, "unit": self.unit, **numbers, **hours, "losses": losses}
 
 
 def funnel(dataset: Dataset, clips: ClipColumns) -> list[Stage]:
@@ -230,17 +236,3 @@ def _losses(found: dict[str, tuple[int, int]]) -> list[StageLoss]:
         if number or frames
     ]
     return sorted(losses, key=lambda loss: (-loss.num_frames, -loss.number, loss.reason))
-
-
-def as_table(stages: list[Stage]) -> list[dict[str, Any]]:
-    """Return the funnel as JSON values."""
-    return [
-        {
-            **{name: getattr(stage, name) for name in ("name", "unit", "number_in", "number_out")},
-            **{name: round(getattr(stage, name), 6) for name in ("hours_in", "hours_out", "hours_repeated")},
-            "losses": [
-                {"reason": loss.reason, "number": loss.number, "hours": round(loss.hours, 6)} for loss in stage.losses
-            ],
-        }
-        for stage in stages
-    ]

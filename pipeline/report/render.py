@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...manifests.dataset import Dataset
 from ...manifests.json_values import json_values
-from ...manifests.reasons import REASONS
+from ..score.registry import REASONS
 from .clip_rows import ClipPayload
 from .facts import ReportFacts
 from .rows import FileRow

@@ -51,7 +51,7 @@ def margins(clips: ClipColumns, what_if: WhatIf) -> Margins:
         limit = what_if.threshold(each)
         if not limit or each.column in COUNTS:
             continue  # off, or a limit of 0, from which no share can be taken; or a count, which is never near
-        away = _relative(what_if.sizes[each], limit)
+        away = _relative(what_if.sizes(each), limit)
         nearer = clips.is_kept & what_if.kinds[each.clips] & (away < distance)  # NaN compares false
         distance[nearer], rule[nearer] = away[nearer], index
     return Margins(distance=distance, rule=rule)

@@ -8,8 +8,7 @@ from ...manifests import settings
 from ...manifests.dataset import Dataset
 from ...manifests.errors import DatasetError
 from ...manifests.near import nearest
-from ...manifests.reasons import explain
-from ..score.registry import CLIP_SCHEMA, LIGHT
+from ..score.registry import CLIP_SCHEMA, LIGHT, REASONS
 from ..select import SelectConfig, judges_sync
 from .rows import ClipRow, FileRow
 
@@ -78,7 +77,7 @@ def tell_file(row: FileRow) -> Iterator[str]:
         yield f"  read: {row['num_clips']} candidates, {row['num_kept']} kept"
     else:
         detail = f" ({row['detail']})" if row["detail"] else ""
-        yield f"  not used: {row['outcome']}: {explain(row['outcome'])}{detail}"
+        yield f"  not used: {row['outcome']}: {REASONS[row['outcome']]}{detail}"
 
 
 def tell_clip(row: ClipRow, limits: SelectConfig) -> Iterator[str]:
@@ -128,7 +127,7 @@ def _tell_verdict(row: ClipRow) -> Iterator[str]:
         if row["psnr_db"] is not None:
             yield f"  decoded again: {row['psnr_db']:.1f} dB, {row['psnr_mouth_db']:.1f} dB where the mouth is"
         return
-    yield f"  {row['verdict'].upper()}: {row['reason']}: {explain(row['reason'])}"
+    yield f"  {row['verdict'].upper()}: {row['reason']}: {REASONS[row['reason']]}"
     for failure in row["failures"] or []:
         limit = "" if failure["threshold"] is None else f", limit {failure['threshold']:g}"
         yield f"    {failure['reason']}: measured {_number(failure['value'])}{limit}"

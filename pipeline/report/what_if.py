@@ -1,12 +1,11 @@
 """What if: the yield without each rule, with each limit moved, over sync confidence and lead; exact, from scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ..select import RULES, Rule, SelectConfig
+from ..select import RULES, Judge, Rule, SelectConfig
 from .clip_columns import ClipColumns
 
 NUM_STEPS = 25
@@ -28,8 +27,8 @@ class Yield:
     hours: float
 
 
-class WhatIf:
-    """The rules of `select`, applied to columns.
+class WhatIf(Judge):
+    """The rules of `select` on the clips of a dataset, each with what it drops at hand.
 
     Args:
         clips: all candidates.
@@ -38,34 +37,16 @@ class WhatIf:
     """
 
     def __init__(self, clips: ClipColumns, limits: SelectConfig, policy: str) -> None:
-        self._clips, self.limits = clips, limits
-        silent = clips.has_face & (clips.numbers("speech_share") < limits.min_speech_share)
-        self._silent = silent
-        self._by_id = clips.order[silent[clips.order]]
-        self.kinds = {
-            "all": clips.has_face,
-            "speech": clips.has_face & ~silent,
-            "silent": silent,
-            "synced": clips.has_face & ~silent & self._judge_sync(),
-            "unnamed": clips.has_face & ~(clips.numbers("annotated_faces") == 1),
-        }
-        self.sizes = {rule: self._size(rule, policy) for rule in RULES}
+        super().__init__(clips, limits, policy)
+        self._clips = clips
+        self._sizes = {rule: super(WhatIf, self).sizes(rule) for rule in RULES}
         self._fails = {rule: self.fails(rule, self.threshold(rule)) for rule in RULES}
         self.num_fails = np.sum(list(self._fails.values()), axis=0, dtype=np.uint8)
         """[N] rules that each clip fails."""
 
-    def threshold(self, rule: Rule) -> float | None:
-        """Return the limit in use; None when the rule is off."""
-        value = float(getattr(self.limits, rule.limit))
-        return None if rule.off_at_zero and value == 0 else value
-
-    def fails(self, rule: Rule, threshold: float | None) -> np.ndarray:
-        """Tell which clips a rule drops at a threshold, [N] bool."""
-        if threshold is None:
-            return np.zeros(len(self._clips), bool)
-        sizes = self.sizes[rule]
-        beyond = sizes < threshold if rule.side == "min" else sizes > threshold
-        return beyond & self.kinds[rule.clips]
+    def sizes(self, rule: Rule) -> np.ndarray:
+        """Return what a rule compares with its limit, [N]; kept, since many thresholds are tried."""
+        return self._sizes[rule]
 
     def failed(self, rule: Rule) -> np.ndarray:
         """Tell which clips a rule drops at the limit in use, [N] bool."""
@@ -75,7 +56,7 @@ class WhatIf:
         """Tell which clips a rule judges: it is on, it is for such clips, and its value was measured, [N] bool."""
         if self.threshold(rule) is None:
             return np.zeros(len(self._clips), bool)
-        return self.kinds[rule.clips] & np.isfinite(self.sizes[rule])
+        return self.kinds[rule.clips] & np.isfinite(self.sizes(rule))
 
     def state(self, rule: Rule) -> str:
         """Say whether a limit is in force: `judged`, or why it is not."""
@@ -83,7 +64,7 @@ class WhatIf:
             return "off"
         if self.judged(rule).any():
             return "judged"
-        is_measured = bool((self._clips.has_face & np.isfinite(self.sizes[rule])).any())
+        is_measured = bool((self._clips.has_face & np.isfinite(self.sizes(rule))).any())
         if not is_measured:
             return "not measured"
         return "measured only" if rule.clips == "synced" else "no such clip"
@@ -108,14 +89,8 @@ class WhatIf:
 
     def count(self, good: np.ndarray) -> Yield:
         """Count clips that no rule drops, as `select` would keep them: silent ones up to their target share."""
-        speaking = good & ~self._silent
-        share = self.limits.silent_share
-        quota = round(int(speaking.sum()) * share / (1 - share))
-        kept = speaking & ~self._failed_encoding
-        quiet = self._by_id[good[self._by_id]][:quota]
-        quiet = quiet[~self._failed_encoding[quiet]]
-        hours = float(self._clips.hours @ kept) + float(self._clips.hours[quiet].sum())
-        return Yield(clips=int(kept.sum()) + len(quiet), hours=hours)
+        kept = good & ~self.silent_over_quota(good) & ~self._failed_encoding
+        return Yield(clips=int(kept.sum()), hours=float(self._clips.hours @ kept))
 
     def as_set(self) -> Yield:
         """Return the yield under the limits in use."""
@@ -124,90 +99,117 @@ class WhatIf:
     @cached_property
     def _failed_encoding(self) -> np.ndarray:
         codes, words = self._clips.codes("reason")
-        failed = np.isin(codes, [place for place, word in enumerate(words) if word in ENCODING_REASONS])
+        failed = np.isin(codes, [index for index, word in enumerate(words) if word in ENCODING_REASONS])
         return failed | self._clips.equals("verdict", "error")
 
-    def _judge_sync(self) -> np.ndarray:
-        if self.limits.sync_rules == "trusted":
-            return self._clips.equals("sync_trust", "high")
-        return np.full(len(self._clips), self.limits.sync_rules == "always")
 
-    def _size(self, rule: Rule, policy: str) -> np.ndarray:
-        column = rule.measured(policy)
-        if column is None:
-            return np.full(len(self._clips), np.nan)
-        values = self._clips.numbers(column)
-        return np.abs(values) if rule.side == "max_either_way" else values
+@dataclass(frozen=True, kw_only=True)
+class MovedLimit:
+    """Thresholds of a rule and what each would yield."""
+
+    thresholds: list[float] = field(default_factory=list)
+    hours: list[float] = field(default_factory=list)
+    clips: list[int] = field(default_factory=list)
 
 
-def rule_table(what_if: WhatIf) -> list[dict[str, Any]]:
-    """Return a row per rule: its limit, how many clips it drops, how many it alone drops, the yield without it."""
+@dataclass(frozen=True, kw_only=True)
+class RuleRow:
+    """A rule: its limit, how many clips it drops, and the yield without it."""
+
+    reason: str
+    setting: str
+    column: str
+    side: str
+    threshold: float | None
+    state: str
+    """As `WhatIf.state` says it."""
+    judged: int
+    failed: int
+    clips_without: int
+    hours_without: float
+    hours_gained: float
+    """More than now, without the rule."""
+    moved: MovedLimit
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncGrid:
+    """Hours of speaking clips with at least a confidence and at most a lead, the sync rules set aside."""
+
+    confidences: list[float]
+    leads: list[float]
+    hours: list[list[float]]
+    """A row for each confidence, a column for each lead."""
+    total_hours: float
+    limits: tuple[float | None, float | None]
+    """Of confidence and lead, where they are in force."""
+    trusted: bool
+    """Whether a network measured them."""
+
+
+def rule_table(what_if: WhatIf) -> list[RuleRow]:
+    """Return a row per rule, in their order."""
     now = what_if.as_set()
-    rows = []
-    for rule in RULES:
-        threshold = what_if.threshold(rule)
-        without = what_if.count(what_if.passes_others(rule))
-        rows.append(
-            {
-                "reason": rule.reason,
-                "setting": f"select.{rule.limit}",
-                "column": rule.column,
-                "side": rule.side,
-                "threshold": threshold,
-                "state": what_if.state(rule),
-                "judged": int(what_if.judged(rule).sum()),
-                "failed": int(what_if.failed(rule).sum()),
-                "clips_without": without.clips,
-                "hours_without": round(without.hours, 5),
-                "hours_gained": round(without.hours - now.hours, 5),
-                "moved": _moved(what_if, rule),
-            }
-        )
-    return rows
+    return [_rule_row(what_if, rule, now) for rule in RULES]
 
 
-def _moved(what_if: WhatIf, rule: Rule) -> dict[str, list[float]]:
+def _rule_row(what_if: WhatIf, rule: Rule, now: Yield) -> RuleRow:
+    without = what_if.count(what_if.passes_others(rule))
+    return RuleRow(
+        reason=rule.reason,
+        setting=f"select.{rule.limit}",
+        column=rule.column,
+        side=rule.side,
+        threshold=what_if.threshold(rule),
+        state=what_if.state(rule),
+        judged=int(what_if.judged(rule).sum()),
+        failed=int(what_if.failed(rule).sum()),
+        clips_without=without.clips,
+        hours_without=round(without.hours, 5),
+        hours_gained=round(without.hours - now.hours, 5),
+        moved=_moved(what_if, rule),
+    )
+
+
+def _moved(what_if: WhatIf, rule: Rule) -> MovedLimit:
     """Return thresholds and the hours that each would yield."""
     others = what_if.passes_others(rule)
-    sizes = what_if.sizes[rule][others & what_if.kinds[rule.clips]]
+    sizes = what_if.sizes(rule)[others & what_if.kinds[rule.clips]]
     sizes = sizes[np.isfinite(sizes)].astype(np.float64)
     if len(sizes) == 0:
-        return {"thresholds": [], "hours": [], "clips": []}
+        return MovedLimit()
     tried = np.unique(sizes) if len(np.unique(sizes)) <= NUM_STEPS else np.quantile(sizes, np.linspace(0, 1, NUM_STEPS))
     limit = what_if.threshold(rule)
     tried = np.unique([*tried, *([] if limit is None else [limit])])
     found = [what_if.count(others & ~what_if.fails(rule, float(threshold))) for threshold in tried]
-    return {
-        "thresholds": [float(f"{threshold:.5g}") for threshold in tried],
-        "hours": [round(each.hours, 5) for each in found],
-        "clips": [each.clips for each in found],
-    }
+    return MovedLimit(
+        thresholds=[float(f"{threshold:.5g}") for threshold in tried],
+        hours=[round(each.hours, 5) for each in found],
+        clips=[each.clips for each in found],
+    )
 
 
-def sync_table(clips: ClipColumns, what_if: WhatIf) -> dict[str, Any] | None:
-    """Return hours of speaking clips with at least a confidence and at most a lead, the sync rules set aside.
-
-    None when no clip has a measured lead.
-    """
+def sync_table(clips: ClipColumns, what_if: WhatIf) -> SyncGrid | None:
+    """Return hours over confidence and lead; None when no clip has a measured lead."""
     rules = [rule for rule in RULES if rule.column in SYNC_COLUMNS]
     confidence, lead = clips.numbers("sync_confidence"), np.abs(clips.numbers("audio_lead_frames"))
     good = what_if.passes_others(*rules) & what_if.kinds["speech"] & np.isfinite(confidence) & np.isfinite(lead)
     if not good.any():
         return None
     confidence, lead, hours = confidence[good], lead[good], clips.hours[good]
-    is_network = clips.equals("sync_trust", "high")[good].any()
+    is_network = bool(clips.equals("sync_trust", "high")[good].any())
     limits = {rule.column: what_if.threshold(rule) if what_if.judged(rule).any() else None for rule in rules}
     scale = NETWORK_CONFIDENCES if is_network else CORRELATION_CONFIDENCES
     rows, columns = _with(scale, limits["sync_confidence"]), _with(LEADS_FRAMES, limits["audio_lead_frames"])
     cells = [[float(hours[(confidence >= low) & (lead <= high)].sum()) for high in columns] for low in rows]
-    return {
-        "confidences": rows,
-        "leads": columns,
-        "hours": [[round(cell, 5) for cell in row] for row in cells],
-        "total_hours": round(float(hours.sum()), 5),
-        "limits": [limits["sync_confidence"], limits["audio_lead_frames"]],
-        "trusted": bool(is_network),
-    }
+    return SyncGrid(
+        confidences=rows,
+        leads=columns,
+        hours=[[round(cell, 5) for cell in row] for row in cells],
+        total_hours=round(float(hours.sum()), 5),
+        limits=(limits["sync_confidence"], limits["audio_lead_frames"]),
+        trusted=is_network,
+    )
 
 
 def _with(scale: tuple[float, ...], limit: float | None) -> list[float]:

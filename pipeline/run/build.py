@@ -22,6 +22,7 @@ from ..maintain.forget import finish_forgetting
 from ..models import registry
 from ..networks import require_iqa
 from ..select import select
+from ..workers.messages import WorkerSetup
 from ..workers.outcomes import is_done, outcome_of
 from ..workers.pools import Pool, make_pool
 from ..workers.supervise import Limits, Supervisor
@@ -49,9 +50,9 @@ class BuildRequest:
     dataset: Path
     preset: str
     config: Config
-    selection: dict[str, Any]
+    selection: settings.Table
     """Limits that `hs-data select` left in the dataset, already in `config`."""
-    built_select: dict[str, Any]
+    built_select: settings.Table
     """The limits without them."""
     executor: str = "ray"
     num_workers: int = 0
@@ -219,13 +220,12 @@ class Build:
 
     def _workers(self) -> Pool:
         if self._pool is None:
-            setup = {
-                "config": settings.to_table(
-                    replace(self._config, models=registry.with_absolute_dir(self._config.models))
-                ),
-                "root": str(self._request.root.resolve()),
-                "dataset": str(self._dataset.resolve()),
-            }
+            config = replace(self._config, models=registry.with_absolute_dir(self._config.models))
+            setup = WorkerSetup(
+                config=settings.to_table(config),
+                root=str(self._request.root.resolve()),
+                dataset=str(self._dataset.resolve()),
+            )
             self._pool = make_pool(self._request.executor, self._request.num_workers, setup)
         return self._pool
 

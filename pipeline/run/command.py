@@ -18,7 +18,6 @@ from ...manifests.index import INDEX, read_index
 from ...manifests.storage import digest
 from ..config import Config, resolve, resolve_device
 from ..models import registry
-from ..report.funnel import as_table
 from ..report.page import make_report
 from ..report.terminal import funnel_table
 from . import needs
@@ -51,7 +50,7 @@ def make_request(
     known = needs.named_source(source, output)
     if not known.needs_input and input_dir is not None:
         raise ConfigError(f"--source {source}: makes its own videos below --output; leave --input out")
-    layers: dict[str, Any] = {
+    layers: settings.Table = {
         "preset": preset or known.preset,
         "source": known.defaults,
         "file": config_file,
@@ -80,7 +79,7 @@ def make_request(
     )
 
 
-def saved_selection(dataset: Path) -> dict[str, Any]:
+def saved_selection(dataset: Path) -> settings.Table:
     """Return the limits that `hs-data select` left in a dataset, as a settings table; raises as `read_index`."""
     return read_index(dataset).selection if (dataset / INDEX).is_file() else {}
 
@@ -118,7 +117,7 @@ def _parse_shard(word: str | None) -> tuple[int, int] | None:
     return int(part), int(total)
 
 
-def dry_run(request: BuildRequest) -> dict[str, Any]:
+def dry_run(request: BuildRequest) -> dict[str, object]:
     """Say what a build would do; nothing is written and nothing decoded."""
     names, models_config = request.config.model_names, request.config.models
     registry.check_licences(names, models_config)
@@ -126,7 +125,7 @@ def dry_run(request: BuildRequest) -> dict[str, Any]:
     models = {
         name: str(path or f"missing; {registry.how_to_get([name], models_config)}") for name, path in found.items()
     }
-    facts: dict[str, Any] = {"source": request.source.name, "input": str(request.root), "preset": request.preset}
+    facts: dict[str, object] = {"source": request.source.name, "input": str(request.root), "preset": request.preset}
     if request.source.needs_input:
         inputs = list_inputs(request.source, request.root, limit=request.limit, shard=request.shard)
         total = sum(item["size_bytes"] for item in inputs)
@@ -134,7 +133,7 @@ def dry_run(request: BuildRequest) -> dict[str, Any]:
     return facts | {"output": str(request.dataset), "finished": (request.dataset / "dataset.json").is_file(), **models}
 
 
-def estimate(request: BuildRequest, console: Console) -> dict[str, Any]:
+def estimate(request: BuildRequest, console: Console) -> dict[str, object]:
     """Build a sample of the files in a temporary folder and extrapolate hours, disk and yield to all of them."""
     if not request.source.needs_input:
         raise ConfigError(f"--estimate: --source {request.source.name} is small and the same every time; build it")
@@ -161,7 +160,7 @@ def estimate(request: BuildRequest, console: Console) -> dict[str, Any]:
     }
 
 
-def build(request: BuildRequest, console: Console) -> dict[str, Any]:
+def build(request: BuildRequest, console: Console) -> dict[str, object]:
     """Build, write the report, and show the funnel.
 
     Returns:
@@ -190,7 +189,11 @@ def build(request: BuildRequest, console: Console) -> dict[str, Any]:
     console.print(shown, highlight=False, soft_wrap=True, markup=False)
     _judge(dataset.index.counts, report.stages, request.config)
     facts = {"dataset": str(request.dataset), "units": outcome.num_units, "counts": asdict(counts)}
-    return facts | {"funnel": as_table(report.stages), "sync": report.sync, "warnings": report.warnings}
+    return facts | {
+        "funnel": [stage.to_json() for stage in report.stages],
+        "sync": report.sync,
+        "warnings": report.warnings,
+    }
 
 
 def _missing(outcome: BuildOutcome) -> Iterator[str]:

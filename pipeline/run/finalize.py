@@ -75,7 +75,7 @@ def key_of(result: Result) -> str:
         [outcome_of(result.probed[item["id"]]) for item in result.inputs],
         [(item["id"], outcome_of(result.scored.receipts[item["id"]])) for item in result.stretches],
         [(item, outcome_of(result.encoded.receipts[item])) for item in result.items.values()],
-        [file["path"] for file in result.encoded.files(stored_items(result.clips, result.items))],
+        [file.path for file in result.encoded.files(stored_items(result.clips, result.items))],
     ]
     return digest("dataset", config, made_by, result.selection, result.source, receipts)
 
@@ -148,7 +148,7 @@ def _joined(item: str, receipt: Row, encoded: Ledger) -> Row:
         return {**found, **failure, "verdict": verdict, "failures": [failure]}
     file = encoded.file_of(item)
     assert file is not None  # a receipt without a reason has rows
-    return {**found, "shard": file["path"], "row_group": receipt["row_group"]}
+    return {**found, "shard": file.path, "row_group": receipt["row_group"]}
 
 
 def video_rows(result: Result, clips: pa.Table) -> list[Row]:

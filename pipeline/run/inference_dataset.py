@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -57,7 +56,7 @@ def prepare(video: Path, sound: Path, config: settings.Table, folder: Path, cons
 def open_limits(config: Config) -> Config:
     """Return the settings with every limit open, and without what only judges."""
     allowed = settings.ranges(type(config.select))
-    wide: dict[str, Any] = {
+    wide: dict[str, float] = {
         rule.limit: 0 if rule.side == "min" or rule.off_at_zero else allowed[rule.limit].high for rule in RULES
     }
     select = SelectConfig(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...manifests.commits import Commit, CommitLog, is_whole
+from ...manifests.commits import Commit, CommitLog, CommittedFile, is_whole
 from ..annotations.claims import face_centres
 from ..annotations.spans import annotate
 from ..score.registry import SCORE_SCHEMA, SCORES
@@ -53,7 +53,7 @@ class Ledger:
         """Return the commit that an item's receipt is taken from."""
         return self._commit_of.get(item)
 
-    def file_of(self, item: str) -> dict[str, Any] | None:
+    def file_of(self, item: str) -> CommittedFile | None:
         """Return the file that holds an item's rows."""
         commit = self._commit_of.get(item)
         return None if commit is None else commit.file
@@ -89,9 +89,9 @@ class Ledger:
         self._commits = [commit for commit in self._commits if id(commit) not in ids]
         return gone
 
-    def files(self, items: Sequence[str]) -> list[dict[str, Any]]:
+    def files(self, items: Sequence[str]) -> list[CommittedFile]:
         """Return the files that hold rows of these items, each once, by path."""
-        found = {file["path"]: file for item in items if (file := self.file_of(item)) is not None}
+        found = {file.path: file for item in items if (file := self.file_of(item)) is not None}
         return [found[path] for path in sorted(found)]
 
 
@@ -105,7 +105,7 @@ def read_scores(ledger: Ledger, dataset: Path, items: Sequence[Item]) -> pa.Tabl
     receipts: dict[str, list[Receipt]] = {}
     for item in (item["id"] for item in items):
         if (file := ledger.file_of(item)) is not None:
-            receipts.setdefault(file["path"], []).append(ledger.receipts[item])
+            receipts.setdefault(file.path, []).append(ledger.receipts[item])
     table = _joined(_rows_of(dataset, path, receipts[path], boxed) for path in sorted(receipts))
     wanted = _wanted(table, {item["video_id"] for item in items})
     if len(wanted) < len(table):

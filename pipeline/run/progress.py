@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ...manifests.remaining import Remaining
+from ..workers.messages import Done
 from ..workers.units import Item, Phase, Unit
-from ..workers.worker import Done
 
 logger = logging.getLogger(__name__)
 LOG_EVERY_S = 60.0

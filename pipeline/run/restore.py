@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...manifests.clip_rows import RowLocations, write_clips
-from ...manifests.commits import Commit, CommitLog
+from ...manifests.commits import Commit, CommitLog, CommittedFile
 from ...manifests.index import CLIPS, INDEX, VIDEOS, ShardEntry, altered, index_fault, read_index
 from ...manifests.schema import VIDEO_SCHEMA
 from ...manifests.storage import create_if_absent, sha256_file
@@ -58,7 +58,7 @@ def _restore_scores(dataset: Path, log: CommitLog, clips: pa.Table, fingerprint:
                 receipt |= {name: video[name] for name in ("num_decoded", "num_decode_errors", "cut_scores")}
                 receipt["cuts"] = [round(time * 25) for time in video["cuts_s"]]
             receipts[stretch_id(video["video_id"], start, end)] = receipt
-    file = {"path": path.relative_to(dataset).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    file = CommittedFile(path=path.relative_to(dataset).as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size)
     log.add(Commit(phase="score", unit=UNIT, fingerprint=fingerprint, receipts=receipts, file=file))
 
 
@@ -69,6 +69,6 @@ def _restore_shard(log: CommitLog, clips: pa.Table, shard: ShardEntry, fingerpri
         f"{row['clip_id']}{row['audio_shift_samples']:+d}": {name: row[name] for name in names}
         for row in rows.select(["clip_id", *names]).to_pylist()
     }
-    file = {name: getattr(shard, name) for name in ("path", "sha256", "bytes", "rows")}
+    file = CommittedFile(path=shard.path, sha256=shard.sha256, bytes=shard.bytes, rows=shard.rows)
     unit = Path(shard.path).stem
     log.add(Commit(phase="encode", unit=unit, fingerprint=fingerprint, receipts=receipts, file=file))

@@ -197,6 +197,7 @@ def with_made(unit: Unit, ledger: Ledger, *, retry: bool) -> Unit:
     for item in unit.items:
         receipt = ledger.receipts.get(item["id"])
         is_made = receipt is not None and not (retry and is_retried(receipt))
-        made = {"made": {"receipt": receipt, "file": ledger.file_of(item["id"])}} if is_made else {}
+        file = ledger.file_of(item["id"])
+        made = {"made": {"receipt": receipt, "file": file and file.to_json()}} if is_made else {}
         items.append({**item, **made})
     return unit.of_some(items)

@@ -16,7 +16,7 @@ def remove_commits(dataset: Path, commits: Sequence[Commit]) -> None:
     for commit in commits:
         CommitLog(dataset).remove(commit)
     named = named_files(dataset)
-    for path in {commit.file["path"] for commit in commits if commit.file is not None} - named:
+    for path in {commit.file.path for commit in commits if commit.file is not None} - named:
         (dataset / path).unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from ...manifests.schema import CROP_POLICIES
 from ...manifests.settings import Range
 from .measured_clip import MeasuredClip
 
-Clips = Literal["all", "speech", "silent", "synced", "unnamed"]
+ClipKind = Literal["all", "speech", "silent", "synced", "unnamed"]
 """Clips that a limit judges: all, those with speech, those without, those with speech whose sync is to be judged, or
 those whose face is not the one that a source's box means."""
 Side = Literal["min", "max", "max_either_way"]
@@ -33,7 +33,9 @@ class Limit:
     reason: str
     order: int
     """Position among all limits: a clip's first failure is its reason."""
-    clips: Clips = "all"
+    meaning: str = ""
+    """Sentence that explains the reason to a person; empty for one of `manifests.reasons`."""
+    clips: ClipKind = "all"
     off_at_zero: bool = False
     """Whether a threshold of 0 switches it off."""
     on_whole_picture: bool = True
@@ -89,7 +91,7 @@ class Rule:
     """A column of the score table; `{policy}` stands for the crop policy in use."""
     limit: str
     side: Side
-    clips: Clips
+    clips: ClipKind
     off_at_zero: bool
     on_whole_picture: bool
 

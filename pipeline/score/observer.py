@@ -1,7 +1,8 @@
 """One pass over a stretch of footage in bounded memory: its cuts, its tracks, and what is seen of each face."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -61,6 +62,7 @@ class VideoObserver:
         self._dissolve_detector = DissolveDetector()
         self._tracks = tracks
         self._annotated = annotated
+        self._end_frame = 0
         self._reach_back = tracks.max_gap_frames + 1 + (lip_crops.REACH if lips else 0)
         self.lips = lips
         """Reader of the lips of each track for a sync network, where there is one."""
@@ -72,25 +74,19 @@ class VideoObserver:
         self.size: tuple[int, int] | None = None
         """Width and height of the picture as it decodes."""
 
-    def watch(self, frames: Iterator[Frame], start_frame: int) -> None:
+    def watch(self, frames: Iterable[Frame], start_frame: int) -> None:
         """Take all frames; the first one has index `start_frame`."""
+        self._end_frame = start_frame
         # The linker calls back, so it lives no longer than this call: as a member it would make a cycle that keeps the
         # pictures of finished videos until the garbage collector happens to run (measured: 800 MB after 240 clips).
         linker = self._make_linker()
         linker.start(start_frame)
-        end = start_frame
-        while (frame := self._pull(frames)) is not None:
-            self.size = (frame.rgb.shape[1], frame.rgb.shape[0])
-            self._frames[frame.index] = frame.rgb
-            if frame.is_stale:
-                self.stale.add(frame.index)
-            with self._costs.stage("scenes"):
-                self._cut_detector.add(frame.index, frame.rgb)
-                self._dissolve_detector.add(frame.index, frame.rgb)
-            end = frame.index + 1
-            self._advance(linker, min(self._cut_detector.settled, end))
-        self._cut_detector.finish()
-        self._advance(linker, end, last=True)
+        for frame in chain(frames, [None]):  # None: all frames were taken
+            if frame is None:
+                self._cut_detector.finish()
+            else:
+                self._take(frame)
+            self._advance(linker, last=frame is None)
         self._frames.clear()
         self.tracks = linker.tracks
 
@@ -108,16 +104,24 @@ class VideoObserver:
         """Return the largest change of picture inside a stretch."""
         return self._cut_detector.max_score(start_frame, end_frame)
 
-    def _pull(self, frames: Iterator[Frame]) -> Frame | None:
-        with self._costs.stage("decode"):
-            return next(frames, None)
+    def _take(self, frame: Frame) -> None:
+        self.size = (frame.rgb.shape[1], frame.rgb.shape[0])
+        self._frames[frame.index] = frame.rgb
+        if frame.is_stale:
+            self.stale.add(frame.index)
+        with self._costs.stage("scenes"):
+            self._cut_detector.add(frame.index, frame.rgb)
+            self._dissolve_detector.add(frame.index, frame.rgb)
+        self._end_frame = frame.index + 1
 
     def _make_linker(self) -> Linker | AnnotatedLinker:
         if self._annotated is not None:
             return AnnotatedLinker(self._annotated, self._observe)
         return Linker(self._tracks, self._faces.stride, self._detect, self._observe, self._faces.batch)
 
-    def _advance(self, linker: Linker | AnnotatedLinker, before: int, *, last: bool = False) -> None:
+    def _advance(self, linker: Linker | AnnotatedLinker, *, last: bool = False) -> None:
+        """Link as far as it is known where cuts are; with `last`, to the end."""
+        before = self._end_frame if last else min(self._cut_detector.settled, self._end_frame)
         with self._costs.stage("tracks"):
             linker.advance(before, set(self.cuts), last=last)
         if self.lips is not None:

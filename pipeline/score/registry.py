@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 
+from ...manifests import reasons
 from ...manifests.schema import BULKY, PLACE_FIELDS, VERDICT_FIELDS
 from . import metrics
 from .measured_clip import MeasuredClip
@@ -46,6 +47,8 @@ LIGHT = tuple(name for name in CLIP_SCHEMA.names if name not in BULKY)
 _LIMITS: list[tuple[Metric, Limit]] = sorted(
     ((metric, limit) for metric in METRICS for limit in metric.limits), key=lambda pair: pair[1].order
 )
+REASONS = reasons.REASONS | {limit.reason: limit.meaning for _, limit in _LIMITS if limit.meaning}
+"""Reason to the sentence that explains it to a person: the vocabulary, and what metrics add to it."""
 RULES = tuple(
     Rule(
         reason=limit.reason,

@@ -1,5 +1,6 @@
 """Score: decode a stretch of one video once, in order, and measure; nothing is dropped here."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from ...manifests.storage import digest
 from ..config import Config
 from ..faces import mouth
 from ..faces.annotated import AnnotatedFace
-from ..media import audio, decode
 from ..media.costs import Costs
 from ..media.deadline import DecodeDeadline
 from ..media.decode import DecodeStats
-from ..media.source_file import FileFacts, check_content, check_unchanged
+from ..media.source_file import FileFacts
+from ..media.source_reader import SourceReader
 from ..networks import Networks
 from ..sync import correlation, distances, speech
 from ..sync.estimate import SyncEstimate
@@ -77,13 +78,9 @@ class Scorer:
 
     def score(self, item: ScoreItem, root: Path, costs: Costs, deadline: DecodeDeadline | None = None) -> Scored:
         """Score one stretch; a file that cannot be decoded is a result with a reason, not an error."""
-        path, stats = root / item.path, DecodeStats()
+        stats = DecodeStats()
         try:
-            before = check_content(path, item.facts, item.video_id)
-            try:
-                rows, found = self._measure(item, path, costs, deadline, stats)
-            finally:
-                check_unchanged(path, before)  # what a decoder says of a file that was swapped under it tells nothing
+            rows, found = self._measure(item, root / item.path, costs, deadline, stats)
         except MediaError as error:
             rows, found = [], {"outcome": error.reason, "detail": error.detail, "cuts": [], "cut_scores": []}
         receipt = {**found, "num_decoded": stats.num_decoded, "num_decode_errors": stats.num_errors}
@@ -92,29 +89,40 @@ class Scorer:
     def _measure(
         self, item: ScoreItem, path: Path, costs: Costs, deadline: DecodeDeadline | None, stats: DecodeStats
     ) -> tuple[list[Row], Row]:
-        config, start, end = self._config, item.start_frame, item.end_frame
-        observer = VideoObserver(
+        observer = self._make_observer(item.faces, costs)
+        reader = SourceReader(
+            path,
+            item.video,
+            self._config.decode,
+            costs,
+            deadline,
+            stats=stats,
+            video_id=item.video_id,
+            facts=item.facts,
+        )
+        with reader.unchanged():
+            with closing(reader.frames(item.start_frame, item.end_frame)) as frames:
+                observer.watch(frames, item.start_frame)
+            with costs.stage("audio"):
+                pcm = reader.sound(item.start_frame, item.end_frame)
+                voiced = speech.detect_speech(pcm, self._config.speech)
+        with costs.stage("clips"):
+            rows = self._rows(item, observer, pcm, voiced, costs)
+        cuts = {"cuts": list(observer.cuts), "cut_scores": [round(score, 3) for score in observer.cuts.values()]}
+        return rows, {"outcome": "ok", "detail": None, **cuts}
+
+    def _make_observer(self, annotated: Sequence[AnnotatedFace], costs: Costs) -> VideoObserver:
+        config = self._config
+        return VideoObserver(
             self._detector,
             scenes=config.scenes,
             faces=config.faces,
             tracks=config.tracks,
             costs=costs,
             lips=None if self._syncnet is None else LipReader(self._syncnet, config.tracks),
-            annotated=item.faces if config.faces.backend == "annotated" else None,
+            annotated=annotated if config.faces.backend == "annotated" else None,
             iqa=self._iqa,
         )
-        frames = decode.frames(
-            path, item.video, start_frame=start, end_frame=end, config=config.decode, deadline=deadline, stats=stats
-        )
-        with closing(frames):  # whatever happens, a thread that decodes ahead ends before the deadline does
-            observer.watch(frames, item.start_frame)
-        with costs.stage("audio"):
-            pcm = audio.read(path, item.video, start_frame=start, end_frame=end, deadline=deadline)
-            voiced = speech.detect_speech(pcm, config.speech)
-        with costs.stage("clips"):
-            rows = self._rows(item, observer, pcm, voiced, costs)
-        cuts = {"cuts": list(observer.cuts), "cut_scores": [round(score, 3) for score in observer.cuts.values()]}
-        return rows, {"outcome": "ok", "detail": None, **cuts}
 
     def _rows(
         self, item: ScoreItem, observer: VideoObserver, pcm: np.ndarray, voiced: np.ndarray, costs: Costs

@@ -9,11 +9,12 @@ from ...manifests import settings
 from ..config import Config
 from ..networks import Networks
 from .gpus import ANSWER
+from .messages import WorkerSetup
 
 
 def main() -> None:
     """Take a setup as JSON from the command line and print `needed_bytes` of a worker and `free_bytes` of each GPU."""
-    config = settings.build(Config, json.loads(sys.argv[1])["config"])
+    config = settings.build(Config, WorkerSetup.from_json(sys.argv[1]).config)
     free = [torch.cuda.mem_get_info(place)[0] for place in range(torch.cuda.device_count())]
     Networks(config).exercise()
     torch.cuda.synchronize()

@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 from ...manifests.errors import ModelError
+from .messages import WorkerSetup
 
 ANSWER = "hs-data gpu probe: "
 """Begins the one line of the probe's standard output that is for us; libraries print others."""
@@ -26,7 +26,7 @@ class GpuShare:
     """Share of one GPU, 0-1."""
 
 
-def share_gpus(setup: dict[str, Any], num_workers: int, num_gpus: int | None = None) -> GpuShare:
+def share_gpus(setup: WorkerSetup, num_workers: int, num_gpus: int | None = None) -> GpuShare:
     """Let a process of its own load all networks and run their largest batches, and divide the memory by its need.
 
     Args:
@@ -37,9 +37,9 @@ def share_gpus(setup: dict[str, Any], num_workers: int, num_gpus: int | None = N
     Raises:
         ModelError: one worker does not fit into the GPU, or the networks do not run on it.
     """
-    if setup["config"]["models"]["device"] != "cuda":
+    if setup.config["models"]["device"] != "cuda":
         return GpuShare(num_workers=num_workers)
-    words = [sys.executable, "-m", "hs_data.pipeline.workers.gpu_probe", json.dumps(setup)]
+    words = [sys.executable, "-m", "hs_data.pipeline.workers.gpu_probe", setup.to_json()]
     null = subprocess.DEVNULL
     done = subprocess.run(words, stdin=null, capture_output=True, text=True, check=False, start_new_session=True)  # noqa: S603 - a list, no shell
     lines = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]

@@ -1,25 +1,23 @@
 """Workers as child processes that speak JSON lines over pipes: no Ray, no pickles, and a crash stays a child's."""
 
 import contextlib
-import json
 import os
 import queue
 import subprocess
 import sys
 import threading
 import uuid
-from typing import Any
 
 from .gpus import GpuShare
+from .messages import Answer, WorkerSetup
 from .pools import Event, environment
 from .units import Unit
-from .worker import Done
 
 
 class LocalPool:
     """Children of this process."""
 
-    def __init__(self, share: GpuShare, setup: dict[str, Any]) -> None:
+    def __init__(self, share: GpuShare, setup: WorkerSetup) -> None:
         self._setup = setup
         self._answers: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
         gpus = [place % share.num_gpus if share.num_gpus else None for place in range(share.num_workers)]
@@ -33,7 +31,7 @@ class LocalPool:
         """Give a unit to a free worker and return the worker's name."""
         child = next(child for child in self._children if child.unit is None)
         child.unit = unit
-        child.send(unit.to_table())
+        child.send(unit.to_json())
         return child.name
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -49,10 +47,8 @@ class LocalPool:
             self._replace(child)
             return [Event(worker=child.name, unit=unit)] if unit is not None else []
         assert unit is not None
-        answer = json.loads(line)
-        if "done" in answer:
-            return [Event(worker=child.name, unit=unit, done=Done(**answer["done"]))]
-        return [Event(worker=child.name, unit=unit, failed=answer["failed"], fatal=answer["fatal"])]
+        answer = Answer.from_json(line)
+        return [Event(worker=child.name, unit=unit, done=answer.done, failed=answer.failed, fatal=answer.fatal)]
 
     def kill(self, worker: str) -> None:
         """Kill a worker; its end is reported by `wait`."""
@@ -85,14 +81,14 @@ class _Child:
     """One worker process, and the thread that waits for its answers."""
 
     def __init__(
-        self, name: str, setup: dict[str, Any], gpu: int | None, answers: "queue.Queue[tuple[_Child, str | None]]"
+        self, name: str, setup: WorkerSetup, gpu: int | None, answers: "queue.Queue[tuple[_Child, str | None]]"
     ) -> None:
         self.name = name
         self.gpu = gpu
         self.unit: Unit | None = None
         theirs, ours = os.pipe(), os.pipe()
         self.process = subprocess.Popen(  # noqa: S603 - a list, no shell
-            [sys.executable, "-m", "hs_data.pipeline.workers.local_worker", str(theirs[0]), str(ours[1])],
+            [sys.executable, "-m", "hs_data.pipeline.workers.local_worker", str(theirs[0]), str(ours[1]), name],
             # Of its own session: no terminal stops it, and Ctrl-C is for the driver alone, which then ends its workers.
             stdin=subprocess.DEVNULL,
             stdout=2,  # what a library prints must not look like an answer
@@ -104,13 +100,13 @@ class _Child:
         os.close(ours[1])
         self._units = os.fdopen(theirs[1], "w", encoding="utf-8")
         self._replies = os.fdopen(ours[0], encoding="utf-8")
-        self.send({"setup": setup, "name": name})
+        self.send(setup.to_json())
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
-    def send(self, table: dict[str, Any]) -> None:
+    def send(self, line: str) -> None:
         """Send one line; a child that is gone is noticed by its listener."""
         with contextlib.suppress(BrokenPipeError):
-            self._units.write(json.dumps(table) + "\n")
+            self._units.write(line + "\n")
             self._units.flush()
 
     def stop(self) -> None:

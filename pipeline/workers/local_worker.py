@@ -3,51 +3,49 @@
 The pipes are not the standard streams: those belong to whatever a library reads, prints or starts.
 """
 
-import json
 import logging
 import os
 import queue
 import sys
 import threading
-from dataclasses import asdict
-from typing import Any
 
 from ...manifests.errors import HsDataError
 from ...manifests.printable import log_to_stderr
+from .messages import Answer, WorkerSetup
 from .units import Unit
-from .worker import Worker, WorkerSetup
+from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
 
-def main(units: int, replies: int) -> None:
+def main(units: int, replies: int, name: str) -> None:
     """Serve until the pipe closes, which it does when the driver dies, however it dies.
 
     Args:
         units: file descriptor that the setup and then units are read from.
         replies: the one that answers are written to.
+        name: of the worker.
     """
     for descriptor in (units, replies):
         os.set_inheritable(descriptor, False)  # a process of ours that outlives us must not hold the driver up
     log_to_stderr(logging.WARNING)
     lines = _listen(units)
-    first = json.loads(lines.get())
-    worker = Worker(WorkerSetup(**first["setup"]), first["name"])
+    worker = Worker(WorkerSetup.from_json(lines.get()), name)
     with os.fdopen(replies, "w", encoding="utf-8") as answers:
         while True:
-            unit = Unit.from_table(json.loads(lines.get()))
-            answers.write(json.dumps(_answer(worker, unit)) + "\n")
+            unit = Unit.from_json(lines.get())
+            answers.write(_answer(worker, unit).to_json() + "\n")
             answers.flush()
 
 
-def _answer(worker: Worker, unit: Unit) -> dict[str, Any]:
+def _answer(worker: Worker, unit: Unit) -> Answer:
     try:
-        return {"done": asdict(worker.run(unit))}
+        return Answer(done=worker.run(unit))
     except (HsDataError, OSError) as error:
-        return {"failed": str(error), "fatal": True}
+        return Answer(failed=str(error), fatal=True)
     except Exception as error:
         logger.exception("unit %s failed", unit.unit_id)
-        return {"failed": f"{type(error).__name__}: {error}", "fatal": False}
+        return Answer(failed=f"{type(error).__name__}: {error}")
 
 
 def _listen(units: int) -> "queue.Queue[str]":
@@ -64,4 +62,4 @@ def _listen(units: int) -> "queue.Queue[str]":
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...manifests.processes import use_own_ray
 from .gpus import share_gpus
+from .messages import Done, WorkerSetup
 from .units import Unit
-from .worker import Done
 
 WORKER_VARIABLES = {
     # Workers are one per core, and numerics must not depend on how many cores a machine has.
@@ -72,7 +72,7 @@ def environment(base: Mapping[str, str], gpu: int | None = None) -> dict[str, st
     return own
 
 
-def make_pool(executor: str, num_workers: int, setup: dict[str, Any]) -> Pool:
+def make_pool(executor: str, num_workers: int, setup: WorkerSetup) -> Pool:
     """Start a pool; the module that imports Ray is loaded only for `ray`.
 
     Args:

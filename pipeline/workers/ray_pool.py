@@ -14,10 +14,10 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from ...manifests.errors import HsDataError
 from .gpus import share_gpus
+from .messages import Done, WorkerSetup
 from .pools import WORKER_VARIABLES, Event, num_cores
 from .ray_worker import RayWorker
 from .units import Unit
-from .worker import Done
 
 logger = logging.getLogger(__name__)
 MAX_FAILED_STARTS = 3
@@ -38,7 +38,7 @@ class RayPool:
         own: whether Ray is started here, on the loopback alone.
     """
 
-    def __init__(self, num_workers: int, setup: dict[str, Any], *, own: bool) -> None:
+    def __init__(self, num_workers: int, setup: WorkerSetup, *, own: bool) -> None:
         self._started = not ray.is_initialized()
         if self._started:
             _start_ray(num_workers or num_cores() if own else None)

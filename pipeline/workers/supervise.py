@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ...manifests.errors import HsDataError
 from ...manifests.storage import read_json, write_json
+from .messages import Done
 from .pools import Event, Pool
 from .units import Item, Phase, Unit
-from .worker import Done
 from .worker_status import CrashInfo, WorkerStatus
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Units: what one worker does between two commits, as plain JSON values that a plan file and a pipe can hold."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -41,9 +42,9 @@ class Unit:
         """Footage in the unit."""
         return sum(item["seconds"] for item in self.items)
 
-    def to_table(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
+    def to_json(self) -> str:
+        """Return one line."""
+        return json.dumps(asdict(self))
 
     @staticmethod
     def of(phase: Phase, fingerprint: str, items: Sequence[Item]) -> "Unit":
@@ -56,8 +57,9 @@ class Unit:
         return Unit.of(self.phase, self.fingerprint, items)
 
     @staticmethod
-    def from_table(table: dict[str, Any]) -> "Unit":
-        """Turn JSON values back into a unit."""
+    def from_json(line: str) -> "Unit":
+        """Read what `to_json` wrote."""
+        table = json.loads(line)
         return Unit(**{**table, "items": tuple(table["items"])})
 
 
@@ -150,7 +152,7 @@ def encode_item(item: Item, dataset: Path) -> EncodeItem:
     )
 
 
-def _made(table: dict[str, Any] | None, dataset: Path) -> MadeClip | None:
+def _made(table: Item | None, dataset: Path) -> MadeClip | None:
     if table is None or table["file"] is None:
         return None if table is None else MadeClip(receipt=table["receipt"])
     file = table["file"]

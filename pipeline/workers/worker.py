@@ -4,7 +4,7 @@ import logging
 import resource
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...manifests import settings
-from ...manifests.commits import Commit, CommitLog, is_whole
+from ...manifests.commits import Commit, CommitLog, CommittedFile, is_whole
 from ...manifests.errors import DatasetError, HsDataError, MediaError
 from ...manifests.forgotten import FORGOTTEN, Forgotten
 from ...manifests.records import pack
@@ -28,38 +28,15 @@ from ..media.probe import probe
 from ..media.source_file import content_hash, facts_of
 from ..networks import Networks
 from ..score.registry import SCORE_SCHEMA
-from ..score.scorer import Scorer
+from ..score.scorer import Row, Scorer
+from .messages import Done, WorkerSetup
 from .outcomes import is_retried, outcome_of
 from .units import Item, Unit, encode_item, score_item
 from .worker_status import WorkerStatus
 
 logger = logging.getLogger(__name__)
-Receipts = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerSetup:
-    """What a worker needs to know once."""
-
-    config: dict[str, Any]
-    """The resolved settings as tables."""
-    root: str
-    """The source folder."""
-    dataset: str
-    """The output folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A unit that is committed: a few numbers for the display."""
-
-    unit_id: str
-    seconds: float
-    outcomes: dict[str, int]
-    """Items by outcome: `ok` or a reason."""
-    cpu_s: dict[str, float]
-    memory_mb: float
-    """Largest memory the worker ever had."""
+Receipt = dict[str, Any]
+Receipts = dict[str, Receipt]
 
 
 class Worker:
@@ -85,7 +62,7 @@ class Worker:
                 wrong is in its receipt instead.
         """
         costs = Costs()
-        do: Callable[[Unit, Costs], tuple[Receipts, dict[str, Any] | None]]
+        do: Callable[[Unit, Costs], tuple[Receipts, CommittedFile | None]]
         do = {"probe": self._probe, "score": self._score, "encode": self._encode}[unit.phase]
         receipts, file = do(unit, costs)
         table = costs.as_table()
@@ -115,7 +92,7 @@ class Worker:
     def _probe(self, unit: Unit, costs: Costs) -> tuple[Receipts, None]:
         forgotten, limits = Forgotten(self._dataset), self._config.decode
 
-        def one(item: Item) -> dict[str, Any]:
+        def one(item: Item) -> Receipt:
             path = self._root / item["path"]
             with costs.stage("probe"), self._beat.deadline(item["timeout_s"]) as deadline, deadline:
                 try:
@@ -137,7 +114,7 @@ class Worker:
 
         return {item["id"]: self._guarded(item, one) for item in unit.items}, None
 
-    def _read(self, path: Path, forgotten: Forgotten, limits: MediaLimits) -> dict[str, Any]:
+    def _read(self, path: Path, forgotten: Forgotten, limits: MediaLimits) -> Receipt:
         """Return what a file holds; one that is not to be used is a result with a reason."""
         try:
             video_id = content_hash(path)
@@ -148,11 +125,11 @@ class Worker:
             return {"outcome": error.reason, "detail": error.detail}
         return {"video_id": video_id, "outcome": "ok", "video": pack(video)}
 
-    def _score(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any]]:
+    def _score(self, unit: Unit, costs: Costs) -> tuple[Receipts, CommittedFile]:
         self._scorer = scorer = self._scorer or Scorer(self._config, self._networks)
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
 
-        def one(item: Item) -> dict[str, Any]:
+        def one(item: Item) -> Receipt:
             stretch = score_item(item)
             with self._beat.deadline(item["timeout_s"]) as deadline:
                 scored = scorer.score(stretch, self._root, costs, deadline)
@@ -166,15 +143,15 @@ class Worker:
             Path("work") / "scores", unit, lambda temporary: pq.write_table(table, temporary, compression="zstd")
         )
 
-    def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, dict[str, Any] | None]:
+    def _encode(self, unit: Unit, costs: Costs) -> tuple[Receipts, CommittedFile | None]:
         self._encoder = encoder = self._encoder or Encoder(self._config, self._networks)
         items = [encode_item(item, self._dataset) for item in unit.items]
         receipts: Receipts = {}
 
         def write(temporary: Path) -> None:
-            receipts.update(
-                encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
-            )
+            done = encoder.encode(items, self._root, temporary, costs, self._beat.deadline, self._beat.turn_to)
+            encoder.read_back(done, temporary, costs)
+            receipts.update(done.receipts)
 
         try:
             file = self._publish(Path("shards"), unit, write)
@@ -185,13 +162,13 @@ class Worker:
                 raise
             logger.exception("%s: internal error", items[0].path)
             return {items[0].item_id: _internal_error(error)}, None
-        shard = Shard(self._dataset / file["path"])
+        shard = Shard(self._dataset / file.path)
         if shard.num_rows != sum(i.num_frames for i in items if "row_group" in receipts[i.item_id]):
             what = f"holds {shard.num_rows} frames, not those of its clips"
-            raise DatasetError(f"{file['path']}: {what}; remove it and run again")
-        return receipts, {**file, "rows": shard.num_rows, "row_groups": shard.num_row_groups}
+            raise DatasetError(f"{file.path}: {what}; remove it and run again")
+        return receipts, replace(file, rows=shard.num_rows, row_groups=shard.num_row_groups)
 
-    def _guarded(self, item: Item, one: Callable[[Item], dict[str, Any]]) -> dict[str, Any]:
+    def _guarded(self, item: Item, one: Callable[[Item], Receipt]) -> Receipt:
         """Do one item; what it raises unexpectedly is recorded with it, and the unit goes on."""
         self._beat.turn_to(item["id"])
         try:
@@ -202,12 +179,12 @@ class Worker:
             logger.exception("%s: internal error", item["path"])
             return _internal_error(error)
 
-    def _publish(self, folder: Path, unit: Unit, write: Callable[[Path], None]) -> dict[str, Any]:
+    def _publish(self, folder: Path, unit: Unit, write: Callable[[Path], None]) -> CommittedFile:
         """Put a unit's file on disk whole, under a name that only equal bytes can have: the commit makes it data."""
         path, sha256 = write_by_content(self._dataset / folder, unit.unit_id, write)
-        return {"path": (folder / path.name).as_posix(), "sha256": sha256, "bytes": path.stat().st_size}
+        return CommittedFile(path=(folder / path.name).as_posix(), sha256=sha256, bytes=path.stat().st_size)
 
 
-def _internal_error(error: Exception) -> dict[str, Any]:
+def _internal_error(error: Exception) -> Receipt:
     trace = "".join(traceback.format_exception(error))
     return {"outcome": "internal_error", "detail": f"{type(error).__name__}: {error}", "traceback": trace}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.errors import DatasetError
 
 
@@ -18,7 +18,7 @@ def _commit(unit: str = "u1", phase: str = "score", fingerprint: str = "f1", **v
 def test_a_commit_comes_back_as_it_went(tmp_path: Path):
     commit = _commit(
         receipts={"é": {"outcome": "ok", "cuts": [1, 2], "value": 0.1, "detail": None}},
-        file={"path": "shards/u1.parquet", "sha256": "00", "bytes": 5, "rows": 2},
+        file=CommittedFile(path="shards/u1.parquet", sha256="00", bytes=5, rows=2),
         costs={"faces": 1.25, "footage_s": 10.0},
     )
     log = CommitLog(tmp_path)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import DatasetError
 from hs_data.manifests.index import DatasetIndex, Fingerprints, hash_tables, read_index, write_index
@@ -92,7 +92,7 @@ def test_below_a_source_folder_links_are_followed(tmp_path: Path):
 def test_gc_removes_no_file_that_a_foreign_commit_names(tmp_path: Path, phase: str, name: str):
     victim, root = _victim(tmp_path), tmp_path / "dataset"
     log = CommitLog(root)
-    file = {"path": str(victim) if name == "absolute" else name, "sha256": "0" * 64, "bytes": 1, "rows": 1}
+    file = CommittedFile(path=str(victim) if name == "absolute" else name, sha256="0" * 64, bytes=1, rows=1)
     log.add(Commit(phase=phase, unit="foreign", fingerprint="f", receipts={}, file=file))
     (root / "work" / "scores").mkdir()
     (root / "work" / "scores" / "link").symlink_to(victim)

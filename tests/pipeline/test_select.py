@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hs_data.manifests.reasons import REASONS
+from hs_data.manifests import reasons
 from hs_data.manifests.schema import CROP_POLICIES
-from hs_data.pipeline.score.registry import SCORE_SCHEMA
+from hs_data.pipeline.score.registry import METRICS, REASONS, SCORE_SCHEMA
 from hs_data.pipeline.select import RULES, Rule, SelectConfig, select
 
 GOOD: dict[str, Any] = {
@@ -47,7 +47,12 @@ GOOD: dict[str, Any] = {
     **{f"leakage_{policy}": 0.05 for policy in CROP_POLICIES},
 }
 SILENT = {"speech_share": 0.1, "mouth_activity": 0.005}
-ALL_ON = SelectConfig(min_mouth_activity=0.3, max_leakage=0.3, min_iqa=0.5)
+ALL_ON = SelectConfig(
+    **(
+        {rule.limit: 0.5 for rule in RULES if not getattr(SelectConfig(), rule.limit)}
+        | {"min_mouth_activity": 0.3, "max_leakage": 0.3}
+    )
+)
 
 
 def _table(*rows: dict[str, Any]) -> pa.Table:
@@ -153,6 +158,12 @@ def test_more_missing_frames_than_decoding_allows_cannot_be_selected():
         SelectConfig(max_missing_share=0.02)
 
 
+def test_a_metric_adds_no_reason_that_is_there_already():
+    own = [limit.reason for metric in METRICS for limit in metric.limits if limit.meaning]
+    assert len(set(own)) == len(own)
+    assert not set(own) & set(reasons.REASONS)
+
+
 def test_every_reason_is_in_the_vocabulary_and_every_limit_and_column_exists():
     settings = {field.name for field in dataclasses.fields(SelectConfig)}
     for rule in RULES:
@@ -178,7 +189,9 @@ def test_a_rule_is_off_by_default_where_its_limit_is_zero(column: str, value: fl
 
 
 def test_all_failures_are_stored_in_the_order_of_the_rules():
-    everything = {
+    expected = [rule for rule in RULES if rule.limit != "max_brightness" and rule.clips != "silent"]
+    columns = {rule.column.format(policy="highsync"): rule for rule in expected}
+    everything = {column: _beyond(rule, getattr(ALL_ON, rule.limit), column) for column, rule in columns.items()} | {
         "duration_s": 1.0,
         "missing_share": 0.5,
         "height_ratio": 3.0,
@@ -201,7 +214,6 @@ def test_all_failures_are_stored_in_the_order_of_the_rules():
         "audio_lead_frames": 9.0,
     }
     [row] = _judge(everything)
-    expected = [rule for rule in RULES if rule.limit != "max_brightness" and rule.clips != "silent"]
     assert [failure["reason"] for failure in row["failures"]] == [rule.reason for rule in expected]
     assert [failure["threshold"] for failure in row["failures"]] == [getattr(ALL_ON, rule.limit) for rule in expected]
     assert [failure["value"] for failure in row["failures"]] == pytest.approx(list(everything.values()))

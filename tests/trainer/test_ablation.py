@@ -11,10 +11,11 @@ from rich.console import Console
 
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
-from hs_data.pipeline.report.ablation import ablation_page
+from hs_data.manifests.printable import printable_json
+from hs_data.pipeline.report.ablation import AblationFacts, Condition, ablation_page
 from hs_data.trainer import ablation as ablating
 from hs_data.trainer.ablation import Ablation, run_ablation
-from hs_data.trainer.audio_gap import ArmPairs, Condition, summarise_arms
+from hs_data.trainer.audio_gap import ArmPairs, summarise_arms
 from hs_data.trainer.checkpoint import find_checkpoint, read_state
 from hs_data.trainer.validation import Pair
 
@@ -22,7 +23,7 @@ SETTINGS = ("run.device=cpu", "run.batch_size=1", "recipe.window_frames=1", "dat
 MASKED, UNMASKED = (Condition(policy="highsync", masked=masked) for masked in (True, False))
 
 
-def run(ablation: Ablation, videos: Path) -> dict:
+def run(ablation: Ablation, videos: Path) -> AblationFacts:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # sums of floats depend on their number
     try:
@@ -33,7 +34,9 @@ def run(ablation: Ablation, videos: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def done(small_dataset: Path, small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ablation, dict]:
+def done(
+    small_dataset: Path, small_videos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Ablation, AblationFacts]:
     """One step of every arm of two policies."""
     ablation = Ablation(
         dataset=small_dataset,
@@ -67,10 +70,10 @@ def test_policies_differ_in_pictures_alone(done, small_dataset):
 
 def test_every_arm_is_trained_and_judged_on_the_same_samples(done):
     ablation, facts = done
-    assert [(arm["policy"], arm["masked"]) for arm in facts["arms"]] == [
+    assert [(arm.condition.policy, arm.condition.masked) for arm in facts.arms] == [
         (policy, masked) for policy in ablation.policies for masked in (True, False)
     ]
-    assert len(facts["differences"]) == 4
+    assert len(facts.differences) == 4
     files = sorted((ablation.folder / "runs").glob("*/*masked.json"))
     judged = [[(p["clip_id"], p["level"]) for p in json.loads(f.read_text())["pairs"]] for f in files]
     assert len(judged) == 4
@@ -84,7 +87,8 @@ def test_every_arm_is_trained_and_judged_on_the_same_samples(done):
             assert data["datasets"] == [str(ablation.folder / "data" / policy)]
     page = (ablation.folder / "ablation.html").read_text(encoding="utf-8")
     assert "highsync masked less per_frame masked" in page
-    assert json.loads((ablation.folder / "ablation.json").read_text(encoding="utf-8")) == facts
+    written = (ablation.folder / "ablation.json").read_text(encoding="utf-8")
+    assert json.loads(written) == json.loads(printable_json(facts))
 
 
 def test_what_is_done_is_not_done_again(done, small_videos, monkeypatch):
@@ -127,20 +131,21 @@ def test_gaps_and_differences_are_paired():
         ArmPairs(condition=UNMASKED, seed=0, pairs=pairs(1.0, 1.2, 1.0, 1.2)),
         ArmPairs(condition=UNMASKED, seed=1, pairs=pairs(1.2, 1.4, 1.2, 1.4)),
     ]
-    facts = summarise_arms(arms)
-    gap = facts["arms"][0]["gap"]
-    assert gap["all"]["mean"] == pytest.approx(0.4)
-    assert [gap[level]["mean"] for level in "03"] == pytest.approx([0.3, 0.5])
+    summaries, differences = summarise_arms(arms)
+    gap = summaries[0].gap
+    assert gap["all"] is not None
+    assert gap["all"].mean == pytest.approx(0.4)
+    assert [gap[level].mean for level in "03"] == pytest.approx([0.3, 0.5])
     assert gap["1"] is None
-    assert (gap["all"]["num_clips"], gap["all"]["num_seeds"]) == (2, 2)
+    assert (gap["all"].num_clips, gap["all"].num_seeds) == (2, 2)
     # Two means that are .2 apart: Student's t with one degree of freedom is 12.706, the standard error .1.
-    assert gap["all"]["over_clips"] == pytest.approx([0.4 - 1.2706, 0.4 + 1.2706], abs=1e-4)
-    (difference,) = facts["differences"]
-    assert (difference["of"]["masked"], difference["from"]["masked"]) == (True, False)
+    assert gap["all"].over_clips == pytest.approx([0.4 - 1.2706, 0.4 + 1.2706], abs=1e-4)
+    (difference,) = differences
+    assert (difference.one.masked, difference.other.masked) == (True, False)
     # What clips and seeds have in common falls out of the difference.
-    assert difference["gap"]["all"]["mean"] == pytest.approx(0.2)
-    assert difference["gap"]["all"]["over_clips"] == pytest.approx([0.2, 0.2])
-    assert difference["gap"]["all"]["over_seeds"] == pytest.approx([0.2, 0.2])
+    assert difference.gap["all"].mean == pytest.approx(0.2)
+    assert difference.gap["all"].over_clips == pytest.approx([0.2, 0.2])
+    assert difference.gap["all"].over_seeds == pytest.approx([0.2, 0.2])
 
 
 def test_arms_of_other_samples_are_not_compared():
@@ -154,8 +159,8 @@ def test_arms_of_other_samples_are_not_compared():
 
 
 def test_a_page_can_hold_any_name(nasty_name):
-    facts = summarise_arms([ArmPairs(condition=MASKED, seed=0, pairs=pairs(1.1, 1.2, 1.3, 1.4))])
+    summaries, differences = summarise_arms([ArmPairs(condition=MASKED, seed=0, pairs=pairs(1.1, 1.2, 1.3, 1.4))])
     told = {"dataset": nasty_name, "size": "tiny", "one_stage": False, "steps": None}
-    page = ablation_page({"settings": told, "seeds": [0], **facts})
+    page = ablation_page(AblationFacts(settings=told, seeds=[0], arms=summaries, differences=differences))
     assert nasty_name not in page
     assert "+0.2500 ±0.6353" in page  # two clips .1 apart: 12.706 x .05

@@ -277,7 +277,7 @@ def test_weights_that_have_learnt_other_latents_are_refused(other_latents, train
 @pytest.fixture
 def no_network(monkeypatch) -> None:
     monkeypatch.setattr("hs_data.trainer.prepare.make_network", lambda *_, **__: pytest.fail("a network was built"))
-    monkeypatch.setattr("hs_data.trainer.launch.open_samples", lambda *_, **__: pytest.fail("data were opened"))
+    monkeypatch.setattr("hs_data.trainer.prepare.open_samples", lambda *_, **__: pytest.fail("data were opened"))
 
 
 @pytest.mark.parametrize("launcher", get_args(Launcher))

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from encoding import encode_unit
 
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.errors import MediaError
 from hs_data.manifests.records import Video
 from hs_data.manifests.shards import Shard
@@ -121,7 +122,7 @@ def test_a_video_without_key_frames_is_one_run(film: tuple[Path, Video]):
 def _encode(
     items: list[EncodeItem], root: Path, shard: Path, config: Config | None = None, **options: Any
 ) -> dict[str, dict[str, Any]]:
-    return Encoder(config or Config()).encode(items, root, shard, Costs(), **options)
+    return encode_unit(Encoder(config or Config()), items, root, shard, **options)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +417,7 @@ def test_what_was_measured_reaches_the_table_of_clips(tmp_path: Path):
     }
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "s.parquet").write_bytes(b"x")
-    file = {"path": "shards/s.parquet", "sha256": "", "bytes": 1}
+    file = CommittedFile(path="shards/s.parquet", sha256="", bytes=1)
     commit = Commit(phase="encode", unit="u", fingerprint="f", receipts=receipts, file=file)
     CommitLog(tmp_path).add(commit)
     clips = pa.Table.from_pylist([{"clip_id": name, "verdict": "kept"} for name in "abc"], schema=CLIP_SCHEMA)

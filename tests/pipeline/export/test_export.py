@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from encoding import encode_unit
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -34,7 +35,6 @@ from hs_data.pipeline.export.command import ExportRequest
 from hs_data.pipeline.export.cut import cut
 from hs_data.pipeline.export.layouts import ExportKind
 from hs_data.pipeline.latents import psnr_db
-from hs_data.pipeline.media.costs import Costs
 from hs_data.pipeline.media.mp4 import add_sound, encode_video
 from hs_data.pipeline.media.probe import probe
 from hs_data.pipeline.score.registry import CLIP_SCHEMA
@@ -79,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         Config, {"latents": {"jpeg_quality": 95}, "sync": {"correct": True, "max_residual_ms": 10_000}}
     )
     items = [_item(root, clip_id) for clip_id in SPANS]
-    receipts = Encoder(config).encode(items, root, path / "shards" / "s.parquet", Costs())
+    receipts = encode_unit(Encoder(config), items, root, path / "shards" / "s.parquet")
     rows = [_row(root, item, receipts[item.item_id]) for item in items]
     pq.write_table(
         pa.Table.from_pylist([*rows, {**rows[0], "clip_id": "ee", "verdict": "dropped"}], CLIP_SCHEMA),

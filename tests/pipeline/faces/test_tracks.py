@@ -51,6 +51,7 @@ def _link(
     for track in linker.tracks:
         assert heard[track.number] == list(range(track.start_frame, track.end_frame))
         assert len(track.boxes) == len(track.landmarks) == len(track.detected)
+        assert np.isfinite(track.scores).tolist() == track.detected
     assert len(looked) == len(set(looked)) == linker.num_looked
     return linker, looked
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hs_data.manifests import tables
-from hs_data.manifests.commits import Commit, CommitLog
+from hs_data.manifests.commits import Commit, CommitLog, CommittedFile
 from hs_data.manifests.dataset import open_dataset
 from hs_data.manifests.errors import ConfigError, DatasetError
 from hs_data.manifests.index import DatasetIndex, hash_tables, read_index, write_index
@@ -281,7 +281,7 @@ def test_what_killed_runs_left_is_freed_when_it_is_old(small: ModuleType, datase
 def _commit_of_others(dataset: Path, fingerprint: str) -> Path:
     shard = dataset / "shards" / "other.parquet"
     shard.write_bytes(b"x" * 500)
-    file = {"path": "shards/other.parquet", "sha256": sha256_file(shard), "bytes": 500, "rows": 1}
+    file = CommittedFile(path="shards/other.parquet", sha256=sha256_file(shard), bytes=500, rows=1)
     log = CommitLog(dataset)
     log.add(
         Commit(

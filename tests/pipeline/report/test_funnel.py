@@ -21,7 +21,7 @@ from hs_data.manifests.index import DatasetIndex, Fingerprints, write_index
 from hs_data.manifests.reasons import REASONS
 from hs_data.manifests.schema import VIDEO_SCHEMA
 from hs_data.pipeline.report.clip_columns import ClipColumns
-from hs_data.pipeline.report.funnel import Stage, StageLoss, as_table, funnel
+from hs_data.pipeline.report.funnel import Stage, StageLoss, funnel
 from hs_data.pipeline.report.terminal import funnel_table, length
 from hs_data.pipeline.score.registry import CLIP_SCHEMA
 
@@ -90,7 +90,7 @@ def test_what_no_annotation_names_has_a_line(tmp_path):
     stages = write(tmp_path / "dataset", videos, [clip("a", 250, 375)])
     assert losses(stages[0]) == {"outside_annotation": (0, 625)}
     assert [(stage.frames_in, stage.frames_out) for stage in stages] == [(750, 125), (125, 125), (125, 125)]
-    check(as_table(stages))
+    check([stage.to_json() for stage in stages])
 
 
 def test_two_faces_at_once_count_twice_and_it_is_said(tmp_path):
@@ -102,7 +102,7 @@ def test_two_faces_at_once_count_twice_and_it_is_said(tmp_path):
     lines = shown(stages)
     assert "several faces at once count each" in lines
     assert "+6.40 s" in lines
-    check(as_table(stages))
+    check([stage.to_json() for stage in stages])
 
 
 def test_no_face_is_lost_once(tmp_path):
@@ -134,7 +134,7 @@ def test_a_stretch_that_failed_is_told_and_so_is_a_file(tmp_path):
     }
     assert losses(find) == {"between_clips": (0, 60)}
     assert losses(select) == {"too_short": (1, 300)}
-    check(as_table([read, find, select]))
+    check([stage.to_json() for stage in [read, find, select]])
 
 
 def test_a_merged_file_that_two_builds_annotated_otherwise_adds_up(tmp_path):
@@ -172,7 +172,7 @@ def test_any_dataset_adds_up_and_footage_counts_once(seed, tmp_path):
     assert find.frames_out == faces
     assert losses(find).get("no_face", (0, 0))[1] == seen - faces
     assert select.frames_in == sum(row["num_frames"] for row in clips if row["track"] is not None)
-    check(as_table([read, find, select]))
+    check([stage.to_json() for stage in [read, find, select]])
 
 
 def test_a_stage_that_does_not_add_up_is_refused(tmp_path):

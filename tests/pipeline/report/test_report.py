@@ -180,17 +180,17 @@ def test_the_yield_is_what_select_keeps(crowd, change):
 def test_a_dropped_and_a_moved_rule_are_what_select_makes_of_them(crowd):
     dataset = open_dataset(crowd)
     limits = limits_of(dataset)
-    table = {row["setting"]: row for row in rule_table(WhatIf(ClipColumns(dataset), limits, POLICY))}
+    table = {row.setting: row for row in rule_table(WhatIf(ClipColumns(dataset), limits, POLICY))}
     assert len(table) == len(RULES)
     no_limit = replace(limits)
     object.__setattr__(no_limit, "min_sharpness", -1e9)  # below what a setting may be: the crowd is made up
     free = judge_again(dataset.clips(), no_limit, POLICY)
-    assert table["select.min_sharpness"]["clips_without"] == free["verdict"].to_pylist().count("kept")
-    moved = table["select.max_lead_frames"]["moved"]
-    assert moved["hours"] == sorted(moved["hours"])
+    assert table["select.min_sharpness"].clips_without == free["verdict"].to_pylist().count("kept")
+    moved = table["select.max_lead_frames"].moved
+    assert moved.hours == sorted(moved.hours)
     for place in (3, 12):
-        again = judge_again(dataset.clips(), replace(limits, max_lead_frames=moved["thresholds"][place]), POLICY)
-        assert moved["clips"][place] == pytest.approx(again["verdict"].to_pylist().count("kept"), abs=1)  # 5 digits
+        again = judge_again(dataset.clips(), replace(limits, max_lead_frames=moved.thresholds[place]), POLICY)
+        assert moved.clips[place] == pytest.approx(again["verdict"].to_pylist().count("kept"), abs=1)  # 5 digits
 
 
 def test_the_sync_table_counts_hours(crowd):
@@ -199,10 +199,10 @@ def test_the_sync_table_counts_hours(crowd):
     what_if = WhatIf(clips, limits_of(dataset), POLICY)
     table = sync_table(clips, what_if)
     assert table is not None
-    hours = np.array(table["hours"])
+    hours = np.array(table.hours)
     assert (np.diff(hours, axis=0) <= 0).all()
     assert (np.diff(hours, axis=1) >= 0).all()
-    row, column = table["confidences"].index(table["limits"][0]), table["leads"].index(table["limits"][1])
+    row, column = table.confidences.index(table.limits[0]), table.leads.index(table.limits[1])
     spread = next(rule for rule in RULES if rule.column == "sync_spread_frames")
     spoken = what_if.count(what_if.passes_others(spread) & what_if.kinds["speech"])
     assert hours[row, column] == pytest.approx(spoken.hours, abs=1e-4)
@@ -359,8 +359,8 @@ def test_a_dataset_where_nothing_was_kept_has_a_report(crowd, tmp_path):
     write_report(open_dataset(path), {})
     facts = json.loads((path / "report" / "report.json").read_text(encoding="utf-8"))
     assert facts["kept_hours"] == 0
-    assert facts["what_if"][3]["setting"] == "select.min_face_px"
-    assert facts["what_if"][3]["hours_gained"] > 0
+    [without] = [row for row in facts["what_if"] if row["setting"] == "select.min_face_px"]
+    assert without["hours_gained"] > 0
 
 
 def test_a_report_of_many_clips_stays_within_its_limits(made_up, tmp_path):

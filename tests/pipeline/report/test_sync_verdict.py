@@ -212,7 +212,7 @@ def test_the_banner_names_the_two_limits_that_only_together_gain(crowd, tmp_path
     gained = again["duration_s"].to_numpy()[kept].sum() / 3600 - what_if.as_set().hours
     assert found.hours == pytest.approx(gained, abs=1e-9)
     assert found.hours == pytest.approx(0.6 * 1200 * 3 / 3600, abs=0.002)
-    assert max(row["hours_gained"] for row in table) == pytest.approx(0.1 * 1200 * 3 / 3600, abs=0.002)
+    assert max(row.hours_gained for row in table) == pytest.approx(0.1 * 1200 * 3 / 3600, abs=0.002)
     [banner] = [words for words in make_report(open_dataset(path), {}).warnings if words.startswith("select: ")]
     assert "without select.min_face_px (96, face_too_small) and select.max_yaw_deg (60, pose_out_of_range)" in banner
     assert "together" in banner
@@ -235,7 +235,7 @@ def test_the_banner_names_the_one_limit_that_gains_not_the_most_frequent_reason(
     found = best_change(clips, what_if, rule_table(what_if))
     assert found is not None
     assert [rule.limit for rule in found.rules] == ["max_lead_frames"]
-    assert found.hours == pytest.approx(max(row["hours_gained"] for row in rule_table(what_if)), abs=1e-5)
+    assert found.hours == pytest.approx(max(row.hours_gained for row in rule_table(what_if)), abs=1e-5)
     [banner] = [words for words in make_report(open_dataset(path), {}).warnings if words.startswith("select: ")]
     assert "without select.max_lead_frames (6, offset_out_of_range)" in banner
     assert "min_face_px" not in banner

@@ -222,10 +222,10 @@ def test_a_name_that_is_not_utf8_is_told_and_the_run_goes_on(demo_videos, tmp_pa
 
 PATCH = """
     import os, signal, time
-    from hs_data.pipeline.run import work
     from hs_data.pipeline.media import pyav_backend
+    from hs_data.pipeline.score.scorer import Scorer
 
-    score, frames = work.Scorer.score, pyav_backend.frames
+    score, frames = Scorer.score, pyav_backend.frames
 
     def fatal_score(self, item, *more):
         if item.path == {crash!r}:
@@ -241,7 +241,7 @@ PATCH = """
                     sum(range(1000))  # holds the interpreter's lock, as a stuck decoder does
         return frames(path, video, slots, guard, stats, limits)
 
-    work.Scorer.score = fatal_score
+    Scorer.score = fatal_score
     pyav_backend.frames = stalled_frames
 """
 

@@ -209,7 +209,7 @@ def test_a_late_attempt_does_not_touch_what_was_committed(videos: Path, whole: d
     assert {path: sha for path, sha in unbroken.contents(output).items() if path in whole} == whole
     orphans = unbroken.contents(output).keys() - whole.keys()
     assert len(orphans) == 1
-    assert {row["what"] for row in collect(output, delete=True, min_age_h=0)} == {
+    assert {waste.what for waste in collect(output, delete=True, min_age_h=0)} == {
         "last words of workers",
         "shards and scores that nothing names",
     }

@@ -456,7 +456,7 @@ def test_parts_of_a_job_array_have_plans_of_their_own(tmp_path: Path):
 
 def test_a_unit_survives_being_sent_to_a_worker(tmp_path: Path):
     [unit] = _plan(tmp_path, _items(4.0, 4.0))
-    assert Unit.from_table(unit.to_table()) == unit
+    assert Unit.from_json(unit.to_json()) == unit
     assert unit.seconds == 8.0
     assert unit.of_some(unit.items[:1]).unit_id != unit.unit_id
 

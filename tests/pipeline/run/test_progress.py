@@ -16,10 +16,10 @@ from hs_data.manifests.status import counted, current
 from hs_data.pipeline.config import Config, resolve
 from hs_data.pipeline.run.progress import BuildProgress
 from hs_data.pipeline.workers import supervise
+from hs_data.pipeline.workers.messages import Done
 from hs_data.pipeline.workers.pools import Event
 from hs_data.pipeline.workers.supervise import Limits, Supervisor
 from hs_data.pipeline.workers.units import Item, Unit, UnitSize, encode_size, group, score_size
-from hs_data.pipeline.workers.worker import Done
 from hs_data.pipeline.workers.worker_status import WorkerStatus
 from hs_data.trainer.metrics import TrainProgress
 

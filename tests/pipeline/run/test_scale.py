@@ -44,10 +44,10 @@ def no_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a table that is read of all clips with a bulky column fail."""
     read = Dataset.clips
 
-    def light(self: Dataset, columns: list[str] | None = None) -> pa.Table:
+    def light(self: Dataset, columns: list[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
         assert columns is not None
         assert not set(columns) & set(BULKY)
-        return read(self, columns)
+        return read(self, columns, schema)
 
     monkeypatch.setattr(Dataset, "clips", light)
 

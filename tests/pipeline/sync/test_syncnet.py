@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from encoding import encode_unit
 from scipy.io import wavfile
 from syncnet_python.SyncNetInstance import SyncNetInstance, calc_pdist
 from syncnet_python.SyncNetModel import S
@@ -435,7 +436,7 @@ def test_early_sound_is_found_and_mended_on_the_samples_of_the_shard(film, confi
         )
 
     items = [item(row["audio_lead_frames"]), item(EARLY + 1, start=5), item(None, start=10), item(-EARLY, start=15)]
-    receipts = encoder.Encoder(config).encode(items, path.parent, tmp_path / "s.parquet", Costs())
+    receipts = encode_unit(encoder.Encoder(config), items, path.parent, tmp_path / "s.parquet")
     mended, overdone, untouched, wrong_way = (receipts[item.item_id] for item in items)
     assert mended["audio_shift_samples"] == round(row["audio_lead_frames"] * 640)
     assert abs(mended["residual_lead_ms"]) <= 8
@@ -464,7 +465,7 @@ def test_what_cannot_be_measured_again_is_not_trusted(film, config, tmp_path, mo
         mouth_opening=np.zeros(60, np.float32),
         audio_lead_frames=EARLY,
     )
-    [receipt] = encoder.Encoder(config).encode([item], path.parent, tmp_path / "s.parquet", Costs()).values()
+    [receipt] = encode_unit(encoder.Encoder(config), [item], path.parent, tmp_path / "s.parquet").values()
     assert (receipt["outcome"], receipt["value"]) == ("sync_fix_failed", None)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from hs_data.manifests.errors import ModelError
 from hs_data.pipeline.workers.gpus import divide, share_gpus
+from hs_data.pipeline.workers.messages import WorkerSetup
 from hs_data.pipeline.workers.pools import environment
 
 GB = 10**9
@@ -32,7 +33,7 @@ def test_a_gpu_that_is_too_small_is_told():
 
 
 def test_on_a_cpu_nothing_is_probed():
-    assert share_gpus({"config": {"models": {"device": "cpu"}}}, 7).num_workers == 7
+    assert share_gpus(WorkerSetup(config={"models": {"device": "cpu"}}, root="", dataset=""), 7).num_workers == 7
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, "1"), ("", "1"), ("4,6", "6"), ("GPU-a,GPU-b", "GPU-b")])

@@ -22,16 +22,17 @@ from hs_data.manifests.processes import use_own_ray
 from hs_data.manifests.sources import get_source
 from hs_data.pipeline.config import resolve
 from hs_data.pipeline.run.plan import list_inputs
+from hs_data.pipeline.workers.messages import WorkerSetup
 from hs_data.pipeline.workers.units import Unit
 
 assert use_own_ray()
-from hs_data.pipeline.run import ray_pool
+from hs_data.pipeline.workers import ray_pool
 from test_ray_pool import listening
 
 if __name__ == "__main__":
     root, dataset = Path(sys.argv[1]), Path(sys.argv[2])
     config = resolve(preset="embedded", source={{}}, saved={{}}, file=None, assignments=[])
-    setup = {{"config": settings.to_table(config), "root": str(root), "dataset": str(dataset)}}
+    setup = WorkerSetup(config=settings.to_table(config), root=str(root), dataset=str(dataset))
     ray_pool._start_ray(1)
     units = [Unit.of("probe", "f", [item]) for item in list_inputs(get_source("folder"), root, limit=None, shard=None)]
     pool = ray_pool.RayPool(0, setup, own=True)

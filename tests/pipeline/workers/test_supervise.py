@@ -12,10 +12,10 @@ import pytest
 from hs_data.manifests.errors import HsDataError
 from hs_data.pipeline.workers import local_pool, supervise
 from hs_data.pipeline.workers.gpus import GpuShare
+from hs_data.pipeline.workers.messages import Done, WorkerSetup
 from hs_data.pipeline.workers.pools import WORKER_VARIABLES, Event, environment
 from hs_data.pipeline.workers.supervise import Limits, Quarantine, QuarantineEntry, Supervisor
 from hs_data.pipeline.workers.units import Item, Phase, Unit
-from hs_data.pipeline.workers.worker import Done
 from hs_data.pipeline.workers.worker_status import WorkerStatus
 
 LIMITS = Limits(recycle_mb=3000.0)
@@ -380,7 +380,9 @@ class NoProcess:
 def test_workers_of_several_hosts_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch):
     """Process ids repeat from host to host, and the folder of beats is shared."""
     monkeypatch.setattr(local_pool, "_Child", NoProcess)
-    pools = [local_pool.LocalPool(GpuShare(num_workers=4), {}) for _ in range(2)]
+    pools = [
+        local_pool.LocalPool(GpuShare(num_workers=4), WorkerSetup(config={}, root="", dataset="")) for _ in range(2)
+    ]
     for pool in pools:
         pool.recycle(pool._children[0].name)
     names = [child.name for pool in pools for child in pool._children]
