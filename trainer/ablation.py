@@ -33,7 +33,7 @@ BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What is to be compared."""
+    """An ablation as it is asked for."""
 
     dataset: Path
     folder: Path

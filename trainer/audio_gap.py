@@ -1,4 +1,4 @@
-"""What the sound is worth to the networks of an ablation: gaps by noise level, with intervals over clips and seeds."""
+"""Worth of the sound to the networks of an ablation: gaps by noise level, with intervals over clips and seeds."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

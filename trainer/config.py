@@ -13,17 +13,17 @@ class OptimConfig:
     """How weights change."""
 
     learning_rate: Annotated[float, Range(0, 1)] = 0.0
-    """Of AdamW; 0: the recipe's."""
+    """Rate of AdamW; 0: the recipe's."""
     warmup_steps: Annotated[int, Range(-1, 1_000_000_000)] = -1
     """Steps over which the rate rises from 0; -1: the recipe's."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """What the rate does after the warm-up; `cosine` and `linear` end at 0."""
+    """Course of the rate after the warm-up; `cosine` and `linear` end at 0."""
     beta1: Annotated[float, Range(0, 0.999999)] = 0.9
     """Decay of the gradient's mean."""
     beta2: Annotated[float, Range(0, 0.999999)] = 0.999
     """Decay of the gradient's square."""
     weight_decay: Annotated[float, Range(0, 10)] = 0.01
-    """Of AdamW."""
+    """Decay of the weights by AdamW."""
     epsilon: Annotated[float, Range(0, 1)] = 1e-8
     """Added to the root of the gradient's square."""
     max_grad_norm: Annotated[float, Range(1e-06, 1000000000.0)] = 1.0
@@ -48,11 +48,11 @@ class TrainRunConfig:
     batch_size: Annotated[int, Range(0, 1_000_000)] = 0
     """Samples of a step on all processes together; 0: the recipe's."""
     seed: Annotated[int, Range(0, 2_000_000_000)] = 0
-    """Of the weights and of the samples' order, windows, noise and timesteps."""
+    """Seed of the weights and of the samples' order, windows, noise and timesteps."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where it is."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; weights and sums are float32. `auto`: bfloat16 on CUDA."""
+    """Numbers that the network computes in; weights and sums are float32. `auto`: bfloat16 on CUDA."""
     log_every: Annotated[int, Range(1, 1_000_000_000)] = 10
     """Steps between two lines of `metrics.jsonl`."""
     validate_every: Annotated[int, Range(0, 1_000_000_000)] = 500
@@ -72,7 +72,7 @@ class TrainRunConfig:
     max_non_finite: Annotated[int, Range(1, 1_000_000)] = 3
     """Steps in a row that may be skipped for a gradient that is not finite before the run stops."""
     peak_tflops: Annotated[float, Range(0, 1_000_000)] = 0.0
-    """What the GPU can do in the precision used, TFLOP/s, for the share of it that is used; 0: not told."""
+    """Peak of the GPU in the precision used, TFLOP/s, for the share of it that is used; 0: not told."""
     tensorboard: bool = False
     """Whether metrics go to TensorBoard too (an extra)."""
     wandb: str = ""

@@ -20,30 +20,30 @@ TRIED_STEPS = 2
 OVERFIT_SAMPLES = 32
 OVERFIT_STEPS = 200
 OVERFIT_SHARE = 0.7
-"""Of the first loss: a network that learns nothing stays at 1."""
+"""Share of the first loss: a network that learns nothing stays at 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRun:
-    """What two steps have shown."""
+    """Findings of two steps."""
 
     parameters: int
     trained_parameters: int
     clips: int
-    """Of the training split."""
+    """Clips of the training split."""
     held_out_clips: int
     """Clips that the run is judged on."""
     s_per_step: float
     hours: float
-    """Of the whole run at that pace, checkpoints and validation not counted."""
+    """Length of the whole run at that pace, checkpoints and validation not counted."""
     peak_memory_gb: float | None
-    """Of the GPU; None on a CPU."""
+    """Peak on the GPU; None on a CPU."""
     checkpoint_gb: float
     disk_gb: float
-    """Of all checkpoints that are kept."""
+    """Size of all checkpoints that are kept."""
     free_disk_gb: float
     refused: str | None
-    """What would not fit, or None."""
+    """Reason why the run would not fit, or None."""
 
 
 def check_shards(dataset: Dataset) -> None:
@@ -77,8 +77,8 @@ def try_out(setup: TrainSetup) -> TrialRun:
             seconds = _train(training, saved)
             size_gb = sum(path.stat().st_size for path in checkpoints(Path(folder))[-1].iterdir()) / 1e9
     kept = config.run.keep_last + (config.run.steps // config.run.keep_every if config.run.keep_every else 0)
-    place = next(parent for parent in (Path(setup.run), *Path(setup.run).absolute().parents) if parent.is_dir())
-    free_gb = shutil.disk_usage(place).free / 1e9
+    existing = next(parent for parent in (Path(setup.run), *Path(setup.run).absolute().parents) if parent.is_dir())
+    free_gb = shutil.disk_usage(existing).free / 1e9
     fits = size_gb * kept <= free_gb
     return TrialRun(
         parameters=sum(value.numel() for value in training.network.parameters()),

@@ -23,7 +23,7 @@ class TrainSetup:
     other_data: bool = False
     """Whether the run may go on with other samples than it began with, or on latents its weights do not know."""
     go_on: str = "the same command and --resume"
-    """What to do to go on with the run, for messages."""
+    """Words on how to go on with the run, for messages."""
 
 
 def to_table(setup: TrainSetup) -> settings.Table:

@@ -38,7 +38,7 @@ class DamagedError(DatasetError):
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """What a file was when it was written."""
+    """State of a file when it was written."""
 
     bytes: int
     sha256: str

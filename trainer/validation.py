@@ -28,7 +28,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationResult:
-    """What was measured on the same held-out samples as always."""
+    """Measurements on held-out samples, which are always the same."""
 
     loss: float
     gap: Interval | None

@@ -134,6 +134,7 @@ class Linker:
         """Pair active tracks with detections by overlap, the best total first (Hungarian)."""
         if not self._active or not len(found.boxes):
             return []
+        # One by one, the first track would take the face that only a later one fits, where two people come close.
         overlap = iou(np.stack([track.boxes[-1] for track in self._active]), found.boxes)
         rows, columns = linear_sum_assignment(-overlap)
         return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= self._config.min_iou]
@@ -174,7 +175,7 @@ class Linker:
     def _close(self, tracks: list[Track], ended_by: str) -> None:
         for track in tracks:
             track.ended_by = ended_by
-        gone = {track.number for track in tracks}
+        gone = {track.number for track in tracks}  # a track compares by its arrays, so its number stands for it
         self._active = [track for track in self._active if track.number not in gone]
 
 

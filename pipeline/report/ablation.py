@@ -1,4 +1,4 @@
-"""What an ablation says, as a page with one figure and as a table on the terminal."""
+"""Findings of an ablation, as a page with one figure and as a table on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -70,7 +70,7 @@ class AblationFacts:
     """Content of `ablation.json`."""
 
     settings: Mapping[str, object]
-    """What all arms have in common."""
+    """Settings that all arms have in common."""
     seeds: Sequence[int]
     arms: Sequence[ConditionSummary]
     differences: Sequence[Difference]

@@ -120,7 +120,7 @@ class SampleReader(Protocol):
     needs: Sequence[Need]
     """Columns it reads."""
     latent: Contract
-    """What the latents' contract must say, as far as it matters."""
+    """Entries that the latents' contract must have, as far as it matters."""
     min_frames: int
     """Shortest clip it can cut."""
 
@@ -151,7 +151,7 @@ class Samples:
         self._pools, self._mixture, self._recipe, self._seed = pools, mixture, recipe, seed
         first = pools[0]
         self.contract: Contract = first.any_shard().contract
-        """What the numbers mean; the same in all datasets."""
+        """Meaning of the numbers; the same in all datasets."""
         self.build = first.build
         """Settings that the first dataset was built with."""
         self.columns = self._check(first)

@@ -88,7 +88,7 @@ class SamplingConfig:
     batch: int = 4
     """Windows in one forward pass."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.window, self.batch) < 1 or not 0 <= self.overlap < self.window:

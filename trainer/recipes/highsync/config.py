@@ -15,7 +15,7 @@ class HighSyncConfig:
     batch_size: Annotated[int, Range(1, 1_000_000)] = 4
     """Samples of one step on all ranks together."""
     learning_rate: Annotated[float, Range(1e-12, 1)] = 1e-5
-    """Of AdamW; the published stage2.yaml has 5e-6, with an 8-bit Adam."""
+    """Rate of AdamW; the published stage2.yaml has 5e-6, with an 8-bit Adam."""
     warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 1
     """Steps over which the learning rate rises from 0."""
     reference: Literal["any", "outside_window"] | None = None
@@ -24,7 +24,7 @@ class HighSyncConfig:
     reference_margin: Annotated[int, Range(1, 1_000_000)] = 1
     """Least distance of an outside reference from the window, frames; less where the clip is too short for it."""
     context: Literal["clean", "scaled"] | None = None
-    """What the network sees outside the mask: clean latents, as when it is used, or latents scaled by sqrt(alpha_t).
+    """Latents that the network sees outside the mask: clean ones, as when it is used, or scaled by sqrt(alpha_t).
     Unset: clean, scaled if `as_published`."""
     noise_offset: Annotated[float, Range(0, 10)] = 0.05
     """Standard deviation of the noise that a sample's channel has in common."""

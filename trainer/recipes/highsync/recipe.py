@@ -34,7 +34,7 @@ STAGE2_PARAMETERS = (
 )
 SHAPES = {"full": UNetShape(), "tiny": TINY}
 RESNET_NORMS = LAYER + r"\.resnets\.\d+\.norm2\..+"
-"""What `"norm2" in name` unfroze besides."""
+"""Layers that `"norm2" in name` unfroze besides."""
 
 
 class HighSyncStage2(Recipe):

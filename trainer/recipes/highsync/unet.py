@@ -19,7 +19,7 @@ from .motion import MotionModule
 from .regions import Region
 
 Features = list[torch.Tensor]
-"""What each attention of the reference UNet looks at, in the order of the data flow: [B, h w, C] each."""
+"""Input of each attention of the reference UNet, in the order of the data flow: [B, h w, C] each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class UNetShape:
     """Widths and depths; the defaults are those of Stable Diffusion 1.5 and of HighSync."""
 
     channels: int = 4
-    """Of the latents."""
+    """Channels of the latents."""
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
     """Channels at each resolution, the finest first."""
     attention: tuple[bool, ...] = (True, True, True, False)
@@ -35,13 +35,13 @@ class UNetShape:
     num_resnets: int = 2
     """Layers of each resolution on the way down; one more on the way up."""
     num_heads: int = 8
-    """Of every attention."""
+    """Heads of every attention."""
     num_groups: int = 32
-    """Of every normalisation."""
+    """Groups of every normalisation."""
     max_frames: int = 32
     """Longest window."""
     audio_scale: float = 3.0
-    """What audio attention is multiplied by; HighSync's number."""
+    """Factor of audio attention; HighSync's number."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Layer:
 
 
 def unet_options(shape: UNetShape, audio_width: int) -> dict[str, Any]:
-    """Return what diffusers' `UNet2DConditionModel` is made with to have these parts."""
+    """Return the arguments of diffusers' `UNet2DConditionModel` for these parts; names and types are its own."""
     return {
         "in_channels": shape.channels,
         "out_channels": shape.channels,

@@ -24,7 +24,7 @@ FORMATS = ("diffusers", "highsync")
 TEXT_WIDTH = 768
 """Width of the cross-attention that Stable Diffusion 1.5's UNet has and the reference UNet never runs."""
 HEAD = ("conv_norm_out.", "conv_out.")
-"""What HighSync's reference UNet does not have, and its loader does not accept."""
+"""Layers that HighSync's reference UNet does not have, and its loader does not accept."""
 
 MOTION = re.compile(r"(.*\bmotion_modules\.\d+\.)(.*)")
 PUBLISHED_TO_OURS = (
