@@ -50,7 +50,7 @@ def newest(run: Path) -> int:
 
 def last_logged(run: Path) -> int:
     lines = read_metrics(run) if (run / "metrics.jsonl").is_file() else []
-    return lines[-1]["step"] if lines else 0
+    return lines[-1].step if lines else 0
 
 
 def is_saving(run: Path) -> bool:
@@ -87,7 +87,10 @@ def differences(one: Path, other: Path, steps: int) -> list[str]:
     places = [run / "checkpoints" / f"step-{steps:08}" for run in (one, other)]
     names = [*WHOLE, "state.json"]
     found = [name for name in names if (places[0] / name).read_bytes() != (places[1] / name).read_bytes()]
-    losses = [[(line["step"], line["loss"]) for line in read_metrics(run) if "loss" in line] for run in (one, other)]
+    losses = [
+        [(line.step, line.values["loss"]) for line in read_metrics(run) if "loss" in line.values]
+        for run in (one, other)
+    ]
     return found + (["losses"] if losses[0] != losses[1] else [])
 
 

@@ -67,12 +67,12 @@ def measure(folder: Path, stage1: int, stage2: int) -> None:
         if not (folder / name).exists():
             words = ["train", demo, "--recipe", f"highsync-{name}", "--steps", steps, "-o", folder / name]
             print(f"{name}: {steps} steps in {run(*words, *more, *common):.0f} s", flush=True)
-        judged = [line for line in read_metrics(folder / name) if "val_gap" in line]
+        judged = [line for line in read_metrics(folder / name) if "val_gap" in line.values]
         for line in (judged[0], judged[-1]):
             shown = ", ".join(
-                f"{name} {line[name]:.5f}" for name in ("val_loss", "val_gap", "val_gap_low", "val_gap_high")
+                f"{name} {line.values[name]:.5f}" for name in ("val_loss", "val_gap", "val_gap_low", "val_gap_high")
             )
-            print(f"  step {line['step']}: {shown}")
+            print(f"  step {line.step}: {shown}")
     films = folder / "films"
     films.mkdir(exist_ok=True)
     sources = demo / "demo_videos"

@@ -183,28 +183,28 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
-def is_checkpoint(place: Path) -> bool:
+def is_checkpoint(folder: Path) -> bool:
     """Tell whether a folder is a checkpoint."""
-    return (place / STATE).is_file()
+    return (folder / STATE).is_file()
 
 
-def find_checkpoint(place: Path, files: Collection[str] = WEIGHTS) -> Path:
+def find_checkpoint(folder: Path, files: Collection[str] = WEIGHTS) -> Path:
     """Return a checkpoint whose files are what was written: the folder itself, or the newest such one of a run.
 
     A newer one that is damaged is warned of. Hashing takes a few seconds for each GB.
 
     Args:
-        place: a checkpoint, or a run.
+        folder: a checkpoint, or a run.
         files: those that will be read; the others are not looked at.
 
     Raises:
         DatasetError: there is none, or none is whole.
     """
-    if is_checkpoint(place):
-        check_checkpoint(place, files)
-        return place
+    if is_checkpoint(folder):
+        check_checkpoint(folder, files)
+        return folder
     bad: list[DamagedError] = []
-    for path in reversed(checkpoints(place)):
+    for path in reversed(checkpoints(folder)):
         try:
             check_checkpoint(path, files)
         except DamagedError as error:
@@ -215,7 +215,7 @@ def find_checkpoint(place: Path, files: Collection[str] = WEIGHTS) -> Path:
         return path
     if bad:
         raise DatasetError(f"{bad[0]}, and no checkpoint before it is whole; restore it, or begin in another folder")
-    raise DatasetError(f"{place}: holds no checkpoint; name a run of `hs-data train` or one of its checkpoints")
+    raise DatasetError(f"{folder}: holds no checkpoint; name a run of `hs-data train` or one of its checkpoints")
 
 
 def check_checkpoint(checkpoint: Path, files: Collection[str]) -> None:
@@ -235,10 +235,10 @@ def set_aside(run: Path, newest: Path) -> None:
     """Rename the checkpoints after the newest whole one, so that they neither count nor are gone on from again."""
     for path in checkpoints(run):
         if step_of(path) > step_of(newest):
-            place = path.with_name(path.name + DAMAGED)
-            shutil.rmtree(place, ignore_errors=True)
-            path.rename(place)
-            logger.warning("%s: is damaged, and called %s now; remove it when you like", path, place.name)
+            aside = path.with_name(path.name + DAMAGED)
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            logger.warning("%s: is damaged, and called %s now; remove it when you like", path, aside.name)
 
 
 def read_state(checkpoint: Path) -> State:

@@ -2,9 +2,9 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,17 @@ from .sampling import generate_latents
 BATCH = 8
 """Frames that are decoded at once."""
 Mouths = dict[int, tuple[np.ndarray, np.ndarray]]
-"""Frame of the 25 fps grid to the generated crop [512, 512, 3] uint8 and its place [4] in the picture."""
+"""Frame of the 25 fps grid to the generated crop [512, 512, 3] uint8 and its box [4] in the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedVideo:
+    """A video that a network has spoken in."""
+
+    output: str
+    frames: int
+    generated_frames: int
+    """Mouths that were generated, on the grid of 25 frames a second."""
 
 
 def generate(
@@ -44,7 +54,7 @@ def generate(
     assignments: list[str],
     device: str,
     console: Console,
-) -> dict[str, Any]:
+) -> GeneratedVideo:
     """Write a video whose mouth follows another sound; its size, its frame rate and all else stay as they are.
 
     Args:
@@ -56,9 +66,6 @@ def generate(
         assignments: `key=value` laid over the settings of the build that the network was trained on.
         device: `auto`, `cpu` or `cuda`.
         console: for progress.
-
-    Returns:
-        Frames of the output, mouths that were generated (on the grid of 25 frames a second), and where it is.
 
     Raises:
         HsDataError: no checkpoint; a file that cannot be read; no face; models that are missing.
@@ -82,7 +89,7 @@ def generate(
         with atomic_path(output) as temporary:
             pictures = _pasted(source_frames(source, facts, limits), mouths)
             written = write_film(temporary, pictures, rate=Fraction(facts.fps).limit_denominator(1001), sound=sound)
-    return {"output": str(output), "frames": written, "generated_frames": len(mouths)}
+    return GeneratedVideo(output=str(output), frames=written, generated_frames=len(mouths))
 
 
 def _check_contract(dataset: Dataset, state: State) -> None:
@@ -93,18 +100,14 @@ def _check_contract(dataset: Dataset, state: State) -> None:
 
 def _largest(dataset: Dataset) -> list[Clip]:
     """Return clips that do not overlap, the ones with the tallest faces first chosen; an overlapping one goes whole."""
-    table = dataset.clips(["clip_id", "start_frame", "num_frames", "face_height_p50_px"]).to_pylist()
-    rows = {row["clip_id"]: row for row in table}
+    rows = dataset.clips(["clip_id", "start_frame", "num_frames", "face_height_p50_px"]).to_pylist()
+    heights = {row["clip_id"]: row["face_height_p50_px"] for row in rows}
+    spans = {row["clip_id"]: range(row["start_frame"], row["start_frame"] + row["num_frames"]) for row in rows}
     chosen: list[Clip] = []
-    for clip in sorted(dataset.kept, key=lambda clip: -rows[clip.clip_id]["face_height_p50_px"]):
-        span = _span(rows[clip.clip_id])
-        if all(not set(span) & set(_span(rows[other.clip_id])) for other in chosen):
+    for clip in sorted(dataset.kept, key=lambda clip: -heights[clip.clip_id]):
+        if all(set(spans[clip.clip_id]).isdisjoint(spans[other.clip_id]) for other in chosen):
             chosen.append(clip)
-    return sorted(chosen, key=lambda clip: rows[clip.clip_id]["start_frame"])
-
-
-def _span(row: dict[str, Any]) -> range:
-    return range(row["start_frame"], row["start_frame"] + row["num_frames"])
+    return sorted(chosen, key=lambda clip: spans[clip.clip_id].start)
 
 
 def _mouths(dataset: Dataset, clips: list[Clip], recipe: Recipe, sampler: ClipSampler, console: Console) -> Mouths:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,15 +61,16 @@ class Watch:
         seconds = time.perf_counter() - self._since
         timestep = torch.cat([seen[0] for seen in self._seen])
         losses = self.losses
-        line: dict[str, Any] = {
+        s_per_step = seconds / self._steps
+        line: dict[str, float | None] = {
             "loss": losses.mean().item(),
             "grad_norm": torch.stack([seen[2] for seen in self._seen]).mean().item(),
-            "s_per_step": seconds / self._steps,
+            "s_per_step": s_per_step,
             "samples_per_s": self._steps * batch_size / seconds,
             "data_wait_share": self._waited_s / seconds,
         }
         if self.floor_s:
-            line["mfu"] = self.floor_s / line["s_per_step"]
+            line["mfu"] = self.floor_s / s_per_step
         level = timestep * LEVELS // self._num_timesteps
         for number in range(LEVELS):
             inside = losses[level == number]
@@ -148,6 +150,19 @@ class TrainProgress:
 
 logger = logging.getLogger(__name__)
 Values = Mapping[str, float | int | None]
+"""Measured values by name, which recipes add to; None: not measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsLine:
+    """A line of `metrics.jsonl`."""
+
+    step: int
+    values: Values
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Return one flat table."""
+        return {"step": self.step, **self.values}
 
 
 class Metrics:
@@ -193,7 +208,7 @@ class Metrics:
             HsDataError: the disk is full, or cannot be written.
         """
         try:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps(MetricsLine(step=step, values=values).to_json()) + "\n")
             self._file.flush()
         except OSError as error:
             raise HsDataError(
@@ -208,12 +223,13 @@ class Metrics:
             self._wandb.log(numbers, step=step)
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Path) -> list[MetricsLine]:
     """Return the lines of a run; a last one that was cut short by a crash is left out."""
     lines = []
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            values = json.loads(line)
+            lines.append(MetricsLine(step=values.pop("step"), values=values))
         except ValueError:
             logger.warning("%s: a damaged line is left out", run / "metrics.jsonl")
     return lines
@@ -222,8 +238,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def _forget_after(path: Path, step: int) -> None:
     """Drop lines of steps that are about to be done again."""
     if path.is_file():
-        kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-        write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        kept = [line for line in read_metrics(path.parent) if line.step <= step]
+        write_bytes(path, "".join(json.dumps(line.to_json()) + "\n" for line in kept).encode())
 
 
 def _tensorboard(run: Path) -> Any:  # noqa: ANN401 - of a package that may be absent

@@ -77,8 +77,8 @@ def try_out(setup: TrainSetup) -> TrialRun:
             seconds = _train(training, saved)
             size_gb = sum(path.stat().st_size for path in checkpoints(Path(folder))[-1].iterdir()) / 1e9
     kept = config.run.keep_last + (config.run.steps // config.run.keep_every if config.run.keep_every else 0)
-    place = next(parent for parent in (Path(setup.run), *Path(setup.run).absolute().parents) if parent.is_dir())
-    free_gb = shutil.disk_usage(place).free / 1e9
+    existing = next(parent for parent in (Path(setup.run), *Path(setup.run).absolute().parents) if parent.is_dir())
+    free_gb = shutil.disk_usage(existing).free / 1e9
     fits = size_gb * kept <= free_gb
     return TrialRun(
         parameters=sum(value.numel() for value in training.network.parameters()),

@@ -70,10 +70,10 @@ def run_processes(run: Path, setup: str, num_processes: int) -> None:
 
 
 def _start(words: Sequence[str], port: int, rank: int, num_processes: int) -> Process:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
     meeting = {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": port}
     # One thread each, as torchrun has it: otherwise every process starts as many as there are cores.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, **{k: str(v) for k, v in {**place, **meeting}.items()}}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, **{k: str(v) for k, v in {**ranks, **meeting}.items()}}
     command = [sys.executable, "-m", "hs_data.trainer.worker", *words]
     pipe, null = int(words[-1]), subprocess.DEVNULL
     return subprocess.Popen(command, env=environment, stdin=null, pass_fds=(pipe,), start_new_session=True)  # noqa: S603 - a list, no shell

@@ -38,10 +38,10 @@ def main() -> None:
         _tell(error, Path(told) / f"{rank}.json")
 
 
-def _tell(error: HsDataError | OSError, place: Path) -> None:
+def _tell(error: HsDataError | OSError, path: Path) -> None:
     """Leave a message, and stay until the parent ends all: were one to go, the others would complain of it."""
     code = error.exit_code if isinstance(error, HsDataError) else 1
-    write_json(place, asdict(ProcessFailure(message=str(error), exit_code=code)))
+    write_json(path, asdict(ProcessFailure(message=str(error), exit_code=code)))
     threading.Event().wait()
 
 

@@ -175,7 +175,7 @@ class Linker:
     def _close(self, tracks: list[Track], ended_by: str) -> None:
         for track in tracks:
             track.ended_by = ended_by
-        gone = {track.number for track in tracks}
+        gone = {track.number for track in tracks}  # a track compares by its arrays, so its number stands for it
         self._active = [track for track in self._active if track.number not in gone]
 
 

@@ -68,11 +68,11 @@ def test_a_folder_is_a_recipe_that_trains_and_generates(dataset: Path, tmp_path:
     train(dataset, run, NUM_STEPS - 2)
     train(dataset, run, NUM_STEPS, resume=True)
     lines = read_metrics(run)
-    losses = [line["loss"] for line in lines if "loss" in line]
+    losses = [line.values["loss"] for line in lines if "loss" in line.values]
     assert len(losses) == NUM_STEPS
     assert losses[-1] < losses[0]
-    assert np.isfinite(lines[-1]["val_loss"])
-    assert np.isfinite(lines[-1]["val_gap"])
+    assert np.isfinite(lines[-1].values["val_loss"])
+    assert np.isfinite(lines[-1].values["val_gap"])
 
     checkpoint = find_checkpoint(run)
     recipe, network = load_network(checkpoint, read_state(checkpoint), torch.device("cpu"))

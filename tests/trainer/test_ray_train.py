@@ -65,7 +65,7 @@ def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(random_
         left, right = getattr(one, part), getattr(other, part)
         assert left.keys() == right.keys()
         assert all(torch.equal(left[name], right[name]) for name in left), part
-    assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
+    assert [line.step for line in read_metrics(run)] == [line.step for line in read_metrics(unbroken)]
 
 
 @pytest.mark.slow

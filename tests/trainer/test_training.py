@@ -94,7 +94,7 @@ def test_killed_and_resumed_gives_the_same_bits(dataset, unbroken, tmp_path):
     one, other = (read_tensors(find_checkpoint(place)) for place in (run, unbroken))
     for part in ("model", "average", "optimizer"):
         assert same(getattr(one, part), getattr(other, part)), part
-    assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(unbroken)]
+    assert [line.step for line in read_metrics(run)] == [line.step for line in read_metrics(unbroken)]
 
 
 def test_two_processes_are_one_within_rounding(dataset, tmp_path):
@@ -106,7 +106,7 @@ def test_two_processes_are_one_within_rounding(dataset, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ours, theirs = weights_of(two), weights_of(one)
-    first = [read_metrics(run)[0]["grad_norm"] for run in (one, two)]
+    first = [read_metrics(run)[0].values["grad_norm"] for run in (one, two)]
     assert first[0] == pytest.approx(first[1], rel=1e-5)
     means = [read_tensors(checkpoints(run)[0]).optimizer for run in (one, two)]
     for name in (name for name in means[0] if name.endswith("exp_avg")):
@@ -202,14 +202,15 @@ def test_steps_that_are_not_finite_are_skipped_and_named(dataset, tmp_path, capl
 
 def test_metrics_and_state_say_what_happened(dataset, unbroken):
     lines = read_metrics(unbroken)
-    steps = [line for line in lines if "loss" in line]
-    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    steps = [line for line in lines if "loss" in line.values]
+    assert [line.step for line in steps] == [1, 2, 3, 4, 5, 6]
     for name in ("grad_norm", "lr", "s_per_step", "samples_per_s"):
-        assert all(line[name] > 0 for line in steps), name
-    assert all(0 <= line["data_wait_share"] < 1 for line in steps)
-    judged = [line for line in lines if "val_loss" in line]
-    assert [line["step"] for line in judged] == [6]
-    assert judged[0]["val_gap_low"] <= judged[0]["val_gap"] <= judged[0]["val_gap_high"]
+        assert all(line.values[name] > 0 for line in steps), name
+    assert all(0 <= line.values["data_wait_share"] < 1 for line in steps)
+    judged = [line for line in lines if "val_loss" in line.values]
+    assert [line.step for line in judged] == [6]
+    values = judged[0].values
+    assert values["val_gap_low"] <= values["val_gap"] <= values["val_gap_high"]
     state = json.loads((find_checkpoint(unbroken) / "state.json").read_text(encoding="utf-8"))
     assert state["step"] == 6
     opened = open_dataset(dataset)

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from ...manifests.dataset import open_dataset
 from ...manifests.errors import ConfigError, DatasetError
+from ...manifests.settings import Table
 from ...manifests.shards import Shard
 from ...manifests.storage import digest
 
@@ -168,7 +169,7 @@ class ClipPool:
         return self._open(int(self._places[0, 0]))
 
     @property
-    def build(self) -> dict[str, Any]:
+    def build(self) -> Table:
         """Settings that the dataset was built with."""
         return dict(self._dataset.index.config)
 

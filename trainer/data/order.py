@@ -38,6 +38,7 @@ def words(seed: int, stream: Stream, *, first: int, count: int) -> np.ndarray:
     Row k depends on (seed, stream, k) alone: it is Philox4x64-10 (Salmon et al. 2011) on four counters.
     """
     counter = first * (WORDS_PER_SAMPLE // COUNTER_WORDS)
+    # Counter-based: the words of sample k need none of those before it.
     generator = np.random.Philox(key=seed | int(stream) << 64, counter=counter)
     return generator.random_raw(count * WORDS_PER_SAMPLE).reshape(count, WORDS_PER_SAMPLE)
 
@@ -82,8 +83,9 @@ WORD = (1 << 64) - 1
 class Permutation:
     """Reorder 0 .. n-1: every number comes once, and the same key gives the same order.
 
-    The network permutes a square of at least n cells; numbers that land outside 0 .. n-1 are sent through again, which
-    takes less than four turns on average.
+    It is a Feistel network: an order of a million clips is neither drawn nor kept, and a resumed run, or another rank,
+    asks for any sample without those before it. The network permutes a square of at least n cells; numbers that land
+    outside 0 .. n-1 are sent through again, which takes less than four turns on average.
 
     Args:
         size: n, at least 1.
@@ -103,6 +105,7 @@ class Permutation:
         # Cycle walking: the square is permuted as a whole, so following a number that lands outside 0 .. n-1 comes
         # back inside, and no two indices end at the same one.
         number = self._turn(index)
+        # Walking the cycle until it is back inside keeps the order a permutation; a remainder would not.
         while number >= self._size:
             number = self._turn(number)
         return number
@@ -110,6 +113,7 @@ class Permutation:
     def _turn(self, number: int) -> int:
         half, low = self._half, self._low
         left, right = number >> half, number & low
+        # A round can be undone whatever it mixes, since `right` goes through unchanged: so no two numbers meet.
         for key in self._keys:
             # The finalizer of MurmurHash3, one multiplication short.
             mixed = (right ^ key) * 0xFF51AFD7ED558CCD & WORD
@@ -182,6 +186,7 @@ class Mixture:
     """
 
     def __init__(self, weights: Sequence[Fraction]) -> None:
+        # Fractions, not floats: 0.7 and 0.3 as floats have no common period short enough to be interleaved.
         parts = [weight / sum(weights) for weight in weights]
         self.period = math.lcm(*(part.denominator for part in parts))
         if self.period > MAX_PERIOD:
@@ -202,6 +207,7 @@ def _interleave(shares: Sequence[int], period: int) -> list[tuple[int, int]]:
     given = [0] * len(shares)
     slots = []
     for slot in range(period):
+        # Due by now less given, times the period, so that it stays a whole number.
         behind = [share * (slot + 1) - period * had for share, had in zip(shares, given, strict=True)]
         dataset = behind.index(max(behind))
         slots.append((dataset, given[dataset]))

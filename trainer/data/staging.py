@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from ...manifests.errors import ConfigError, DatasetError
-from ...manifests.index import check_version
+from ...manifests.index import DatasetIndex, check_version
 from ...manifests.storage import CHUNK_BYTES, atomic_path, inside, write_bytes
 
 log = logging.getLogger(__name__)
@@ -75,11 +74,11 @@ def stage(location: str, folder: str) -> Path:
 def _listed(location: str, index: bytes, local: Path) -> Iterator[RemoteFile]:
     """Yield the tables and shards that an index names."""
     try:
-        parsed: dict[str, Any] = json.loads(index)
-        check_version(parsed["schema_version"], location)
-        files = [RemoteFile(name=name, sha256=sha256, bytes=None) for name, sha256 in parsed["tables"].items()]
-        for shard in parsed["shards"]:
-            files.append(RemoteFile(name=shard["path"], sha256=shard["sha256"], bytes=shard["bytes"]))
+        values = json.loads(index)
+        check_version(values["schema_version"], location)
+        parsed = DatasetIndex.from_json(values)
+        files = [RemoteFile(name=name, sha256=sha256, bytes=None) for name, sha256 in parsed.tables.items()]
+        files += [RemoteFile(name=shard.path, sha256=shard.sha256, bytes=shard.bytes) for shard in parsed.shards]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{location}/{INDEX}: not an index of hs-data ({error!r}); build it again") from error
     for file in files:

@@ -35,7 +35,7 @@ def gather_windows(features: torch.Tensor, start: torch.Tensor, length: torch.Te
 
     Args:
         features: [B, T + 4, S, ..., D]: S steps a frame, from `slice_frames`.
-        start: [B] int64, place of the first frame in its clip.
+        start: [B] int64, index of the first frame in its clip.
         length: [B] int64, frames of the clip.
 
     Returns:

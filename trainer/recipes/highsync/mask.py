@@ -10,6 +10,7 @@ GRID = 64
 def lower_face(size: int) -> torch.Tensor:
     """Return [1, 1, H, W] float32, 1 inside; on a coarser grid a cell is inside only when all of it is."""
     mask = torch.zeros(1, 1, size, size)
+    # Rounded inwards, as HighSync's own masks of 32, 16 and 8 are: the first edges up, the last ones down.
     top, left = (-(-edge * size // GRID) for edge in (TOP, LEFT))
     bottom, right = (edge * size // GRID for edge in (BOTTOM, RIGHT))
     mask[:, :, top:bottom, left:right] = 1

@@ -12,7 +12,7 @@ class Region(NamedTuple):
     mask: torch.Tensor
     """[1, 1, h, w] float32, 1 inside."""
     cells: torch.Tensor
-    """[K] int64: places of the cells inside, row by row."""
+    """[K] int64: indices of the cells inside, row by row."""
 
 
 def make_regions(mask: torch.Tensor, num_grids: int) -> list[Region]:

@@ -50,12 +50,15 @@ class Sampler:
         tokens = _tokens(audio, len(known)).to(self._device)
         # One reference for all windows, so that the mouth keeps one look through the clip.
         features = self._network.reference(known[:1])
+        # Drawn on the CPU and for the whole clip, so a seed means the same noise on any device and with any window.
         generator = torch.Generator().manual_seed(self._config.seed)
         # Drawn on the CPU: the same seed gives the same noise on every device.
         noise = torch.randn(known.shape, generator=generator).to(self._device)
         size = min(self._config.window, len(known))
         starts = window_starts(len(known), size, min(self._config.overlap, size - 1))
 
+        # Windows share one noisy clip and are averaged where they overlap at every step, not once at the end, so that
+        # they agree on the frames they share before details are fixed (as in MultiDiffusion, Bar-Tal et al. 2023).
         def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             # Averaged at every step, not at the end: windows that disagree about a shared frame are pulled together
             # while there is still noise to resolve, and no seam is left between them.
@@ -85,6 +88,7 @@ class Sampler:
         told = self._network.denoise(noisy, timestep, seen, tokens, mask).float()
         if self._config.guidance == 1:
             return told
+        # Classifier-free guidance: the other answer has neither sound nor reference, as a few samples of the training.
         drop = torch.ones(number, dtype=torch.bool, device=noisy.device)
         untold = self._network.denoise(noisy, timestep, seen, torch.zeros_like(tokens), mask, drop).float()
         return untold + self._config.guidance * (told - untold)

@@ -58,7 +58,7 @@ class Layer:
 
 
 def unet_options(shape: UNetShape, audio_width: int) -> dict[str, Any]:
-    """Return what diffusers' `UNet2DConditionModel` is made with to have these parts."""
+    """Return the arguments of diffusers' `UNet2DConditionModel` for these parts; names and types are its own."""
     return {
         "in_channels": shape.channels,
         "out_channels": shape.channels,
