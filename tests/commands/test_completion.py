@@ -49,7 +49,7 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (("export", "--to", "w"), ["webdataset"]),
         (("fetch", "--again", "rem"), ["removed"]),
         (("build", "--set", ""), [f"{key}=" for key, _, _ in keys(Config)]),
-        (("build", "--set", "select.min_fa"), ["select.min_face_px=", "select.min_face_px=96.0"]),
+        (("build", "--set", "select.min_face_p"), ["select.min_face_px=", "select.min_face_px=96.0"]),
         (("build", "--set", "models.prec"), ["models.precision=", *(f"models.precision={n}" for n in PRECISIONS)]),
         (("select", "d", "--set", "select.max_yaw"), ["select.max_yaw_deg=", "select.max_yaw_deg=60.0"]),
         (("select", "d", "--set", "crop"), []),
@@ -86,7 +86,7 @@ def test_bash_completes(tmp_path: Path):
         }
         complete -p hs-data
         ask build --source v
-        ask build --set select.min_face
+        ask build --set select.min_face_p
     """
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

@@ -95,15 +95,12 @@ class Permutation:
     def __init__(self, size: int, keys: tuple[int, ...]) -> None:
         self._size = size
         self._keys = keys
-        # Half the bits of the smallest square of a power of two that holds n: a Feistel network swaps two halves of
-        # equal width, and is a permutation whatever its round function does.
+        # Half the bits of the smallest power of two that holds n and is a square: both halves are equally wide.
         self._half = max(1, ((size - 1).bit_length() + 1) // 2)
         self._low = (1 << self._half) - 1
 
     def __call__(self, index: int) -> int:
         """Return which number stands at an index in 0 .. n-1."""
-        # Cycle walking: the square is permuted as a whole, so following a number that lands outside 0 .. n-1 comes
-        # back inside, and no two indices end at the same one.
         number = self._turn(index)
         # Walking the cycle until it is back inside keeps the order a permutation; a remainder would not.
         while number >= self._size:

@@ -59,7 +59,6 @@ class MotionModule(nn.Module):
         for block in self.transformer_blocks:
             tokens = block(tokens)
         tokens = self.proj_out(tokens).reshape(-1, num_cells, num_frames, width)
-        # Added to the cells of the region alone, which leaves the others exactly as they were.
         change = tokens.permute(0, 2, 3, 1).reshape(num_pictures, width, num_cells)
         # Added by cell, not by a product with the mask: cells outside keep their very bits.
         return x.flatten(2).index_add(2, region.cells, change.to(x.dtype)).view_as(x)

@@ -52,7 +52,6 @@ class Sampler:
         features = self._network.reference(known[:1])
         # Drawn on the CPU and for the whole clip, so a seed means the same noise on any device and with any window.
         generator = torch.Generator().manual_seed(self._config.seed)
-        # Drawn on the CPU: the same seed gives the same noise on every device.
         noise = torch.randn(known.shape, generator=generator).to(self._device)
         size = min(self._config.window, len(known))
         starts = window_starts(len(known), size, min(self._config.overlap, size - 1))
@@ -60,8 +59,6 @@ class Sampler:
         # Windows share one noisy clip and are averaged where they overlap at every step, not once at the end, so that
         # they agree on the frames they share before details are fixed (as in MultiDiffusion, Bar-Tal et al. 2023).
         def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            # Averaged at every step, not at the end: windows that disagree about a shared frame are pulled together
-            # while there is still noise to resolve, and no seam is left between them.
             total = torch.zeros_like(noisy[0])
             times = torch.zeros(len(known), 1, 1, 1, device=self._device)
             for part in _parts(starts, self._config.batch):
