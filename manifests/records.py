@@ -5,9 +5,9 @@ from fractions import Fraction
 from typing import Any
 
 FRAME_RATE = 25
+"""Frames a second of the normal form; SyncNet, LatentSync and HighSync all work at 25."""
 MISSING_SHARE = 0.01
 """More missing frames than this and a stretch or a clip is dropped (`frame_count_mismatch`)."""
-"""Frames a second of the normal form; SyncNet, LatentSync and HighSync all work at 25."""
 SAMPLE_RATE_HZ = 16_000
 """Audio samples a second of the normal form, mono; what SyncNet and Whisper take."""
 SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE

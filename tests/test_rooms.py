@@ -149,8 +149,9 @@ def test_every_file_lies_in_a_room_and_every_room_holds_a_file():
     assert {_room(name) for name in FILES} == set(ROOMS)
 
 
-def test_no_imports_form_a_circle():
-    assert _circle(_graph(everywhere=False)) == []
+@pytest.mark.parametrize("everywhere", [False, True], ids=["at import", "inside functions too"])
+def test_no_imports_form_a_circle(everywhere: bool):
+    assert _circle(_graph(everywhere=everywhere)) == []
 
 
 def test_no_room_imports_what_stands_higher():

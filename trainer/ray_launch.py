@@ -13,9 +13,9 @@ from ray.train.torch import TorchTrainer
 
 from ..manifests.errors import HsDataError
 from ..manifests.processes import leave_terminal
-from .launch import end_at_once, is_done, say_that_it_stops, train
 from .setup import TrainSetup, from_json, to_json
 from .stopping import STOP_FILE, StoppedError, asked_to_stop
+from .train import end_at_once, is_done, say_that_it_stops, train
 
 MAX_FAILURES = 3
 """Workers that may die before the run gives up; each time it goes on from the newest checkpoint."""

@@ -11,10 +11,10 @@ from ..manifests.errors import HsDataError
 from ..manifests.printable import log_to_stderr
 from ..manifests.processes import leave_terminal
 from ..manifests.storage import write_json
-from .launch import train
 from .processes import ProcessFailure
 from .setup import from_json
 from .stopping import StoppedError
+from .train import train
 
 
 def main() -> None:

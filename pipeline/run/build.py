@@ -22,9 +22,10 @@ from ..maintain.forget import finish_forgetting
 from ..models import registry
 from ..networks import require_iqa
 from ..select import select
+from ..workers.executors import make_pool
 from ..workers.messages import WorkerSetup
 from ..workers.outcomes import is_done, outcome_of
-from ..workers.pools import Pool, make_pool
+from ..workers.pools import Pool
 from ..workers.supervise import Limits, Supervisor
 from ..workers.units import Item, Phase, Unit, UnitSize, encode_size, score_size
 from .finalize import Result, finalize

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...manifests.processes import use_own_ray
-from .gpus import share_gpus
-from .messages import Done, WorkerSetup
+from .messages import Done
 from .units import Unit
 
 WORKER_VARIABLES = {
@@ -70,27 +68,6 @@ def environment(base: Mapping[str, str], gpu: int | None = None) -> dict[str, st
         visible = base.get("CUDA_VISIBLE_DEVICES", "")
         own["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     return own
-
-
-def make_pool(executor: str, num_workers: int, setup: WorkerSetup) -> Pool:
-    """Start a pool; the module that imports Ray is loaded only for `ray`.
-
-    Args:
-        executor: `ray` or `local`.
-        num_workers: 0 is one per core, of this machine or of the cluster.
-        setup: what workers get.
-
-    Raises:
-        ModelError: networks are to run on a GPU and do not fit.
-    """
-    if executor == "ray":
-        own = use_own_ray()
-        from .ray_pool import RayPool  # noqa: PLC0415
-
-        return RayPool(num_workers, setup, own=own)
-    from .local_pool import LocalPool  # noqa: PLC0415
-
-    return LocalPool(share_gpus(setup, num_workers or num_cores()), setup)
 
 
 def num_cores() -> int:

@@ -126,7 +126,7 @@ import hashlib, sys, time
 from pathlib import Path
 from functools import partial
 from hs_data.trainer.config import TrainConfig
-from hs_data.trainer.launch import end_at_once, say_that_it_stops
+from hs_data.trainer.train import end_at_once, say_that_it_stops
 from hs_data.trainer.setup import TrainSetup
 from hs_data.trainer.stopping import stop_requests
 
