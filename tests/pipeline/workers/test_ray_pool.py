@@ -16,7 +16,7 @@ pytestmark = [
 SMALL_CLUSTER = """
 import json, sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from hs_data.manifests import settings
 from hs_data.manifests.processes import use_own_ray
 from hs_data.manifests.sources import get_source
@@ -86,7 +86,8 @@ def test_a_cluster_that_is_too_small_does_all_units_and_only_we_can_connect(demo
     for name in ("talker_a.mp4", "cuts.mp4", "vfr.mp4", "sound_early_3.mp4"):
         (root / name).symlink_to(demo_videos / name)
     script = tmp_path / "script.py"
-    script.write_text(SMALL_CLUSTER.format(tests=str(Path(__file__).parents[2] / "fixtures")))
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "fixtures")]
+    script.write_text(SMALL_CLUSTER.format(folders=folders))
     words = [sys.executable, str(script), str(root), str(tmp_path / "dataset")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
