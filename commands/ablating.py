@@ -49,12 +49,8 @@ def leakage(
     same held-out clips and noise: how much worse is another clip's sound than the own one? --set changes training.
     Arms that are done are not run again. Writes ablation.json and ablation.html.
     """
-    from ..manifests.errors import ConfigError  # noqa: PLC0415
     from ..trainer.ablation import Ablation, run_ablation  # noqa: PLC0415
 
-    words = [word.strip() for word in seeds.split(",")]
-    if not all(word.isdigit() for word in words):
-        raise ConfigError(f"--seeds {seeds}: write whole numbers, for example 0,1,2")
     log_to_stderr()
     facts = run_ablation(
         Ablation(
@@ -62,7 +58,7 @@ def leakage(
             folder=output,
             recipe=recipe,
             policies=tuple(word.strip() for word in policies.split(",")),
-            seeds=tuple(int(word) for word in words),
+            seeds=_whole_numbers(seeds),
             size=size,
             steps=steps,
             one_stage=one_stage,
@@ -78,3 +74,12 @@ def leakage(
         print_json(facts)
     else:
         print(output / "ablation.html")  # noqa: T201 - data: where the page is
+
+
+def _whole_numbers(seeds: str) -> tuple[int, ...]:
+    from ..manifests.errors import ConfigError  # noqa: PLC0415
+
+    words = [word.strip() for word in seeds.split(",")]
+    if not all(word.isdigit() for word in words):
+        raise ConfigError(f"--seeds {seeds}: write whole numbers, for example 0,1,2")
+    return tuple(map(int, words))

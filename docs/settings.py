@@ -93,9 +93,10 @@ def metric_rows() -> typing.Iterator[str]:
 
 def with_reasons(page: str) -> str:
     """Return docs/reasons.md with the table of reasons made anew."""
-    head, _, _ = page.partition("| reason | meaning |")
+    head, _, rest = page.partition("| reason | meaning |")
+    _, _, tail = rest.partition("\n\n")
     rows = (f"| `{reason}` | {meaning} |\n" for reason, meaning in REASONS.items())
-    return f"{head}| reason | meaning |\n|---|---|\n{''.join(rows)}"
+    return f"{head}| reason | meaning |\n|---|---|\n{''.join(rows)}\n{tail}"
 
 
 if __name__ == "__main__":

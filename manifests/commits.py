@@ -105,10 +105,14 @@ class CommitLog:
     def _read(self, path: Path, phase: str) -> Commit:
         unit, generation = _place(path)
         table = read_json(path)
-        self._check_version(table.pop("schema_version", 1))  # the first version did not say it
-        file = None if table["file"] is None else CommittedFile(**table["file"])
+        try:
+            self._check_version(table.pop("schema_version", 1))  # the first version did not say it
+            file = None if table["file"] is None else CommittedFile(**table["file"])
+            commit = Commit(**{**table, "file": file, "phase": phase, "unit": unit, "generation": generation})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}: no commit of hs-data ({error!r}); remove it and build again") from error
         self._check_file(path, file)
-        return Commit(**{**table, "file": file, "phase": phase, "unit": unit, "generation": generation})
+        return commit
 
     def _check_version(self, version: object) -> None:
         """Refuse what another version left: its receipts may have other fields, or the same ones mean other things."""

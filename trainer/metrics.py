@@ -224,13 +224,13 @@ class Metrics:
 
 
 def read_metrics(run: Path) -> list[MetricsLine]:
-    """Return the lines of a run; a last one that was cut short by a crash is left out."""
+    """Return the lines of a run; one that was cut short by a crash, or holds no step, is told and left out."""
     lines = []
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         try:
             values = json.loads(line)
             lines.append(MetricsLine(step=values.pop("step"), values=values))
-        except ValueError:
+        except (ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s: a damaged line is left out", run / "metrics.jsonl")
     return lines
 

@@ -134,7 +134,7 @@ class Linker:
         """Pair active tracks with detections by overlap, the best total first (Hungarian)."""
         if not self._active or not len(found.boxes):
             return []
-        # The best total, not the best pair first: two people who cross would else swap their tracks.
+        # The best total, not the best pair first: two people who cross could else swap their tracks.
         overlap = iou(np.stack([track.boxes[-1] for track in self._active]), found.boxes)
         rows, columns = linear_sum_assignment(-overlap)
         return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= self._config.min_iou]

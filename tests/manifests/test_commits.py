@@ -1,5 +1,6 @@
 """The commit log: what is done, once, and only when it is whole."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -86,6 +87,19 @@ def test_a_damaged_commit_is_named(tmp_path: Path):
     path = tmp_path / "work" / "commits" / "score" / "u1.json"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DatasetError, match=r"u1\.json: damaged"):
+        list(log.load("score"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"file": {"path": "shards/u1.parquet", "sha256": "00"}}, {"strange": 1}, {"receipts": None, "costs": 1}]
+)
+def test_a_commit_with_other_fields_is_named(tmp_path: Path, change: dict[str, object]):
+    log = CommitLog(tmp_path)
+    log.add(_commit("u1"))
+    path = tmp_path / "work" / "commits" / "score" / "u1.json"
+    table = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: value for name, value in table.items() if value is not None}))
+    with pytest.raises(DatasetError, match=r"u1\.json: no commit of hs-data"):
         list(log.load("score"))
 
 
