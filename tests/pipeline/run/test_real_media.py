@@ -79,9 +79,9 @@ def test_every_file_is_accounted_for(built, videos):
     assert len(videos) == 128
     assert {row["outcome"] for row in videos.values()} - {"ok"} <= set(REASONS)
     counts = built.index.counts
-    assert counts["kept"] + counts["dropped"] + counts["errors"] == counts["candidates"]
-    assert counts["errors"] == 0
-    assert counts["kept"] == counts["encoded"] >= 80
+    assert counts.kept + counts.dropped + counts.errors == counts.candidates
+    assert counts.errors == 0
+    assert counts.kept == counts.encoded >= 80
 
 
 @pytest.mark.parametrize(("name", "reason"), BROKEN.items())
